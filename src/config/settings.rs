@@ -1,0 +1,174 @@
+//! The validated configuration: what `seawall.toml` and `routes.d/*.toml` say, typed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use crate::matching::{MatchSpec, PathTemplate};
+use crate::policy::kill::KillSwitchSpec;
+use crate::upstream::UpstreamSpec;
+use crate::vocab::{ByteRate, ByteSize, Tier};
+
+/// One configuration, validated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[server]`.
+    pub server: ServerSettings,
+    /// `[admin]`.
+    pub admin: AdminSettings,
+    /// `[telemetry]`.
+    pub telemetry: TelemetrySettings,
+    /// `[upstreams]`, by name.
+    pub upstreams: BTreeMap<Arc<str>, UpstreamSpec>,
+    /// `[routes]`, sorted by name.
+    pub routes: Vec<RouteSettings>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// This gateway's name in records and logs.
+    pub instance: Arc<str>,
+    /// Worker threads; at least 1 (the configuration's 0 is already resolved to the CPU count).
+    pub workers: usize,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The whole request head must arrive within it.
+    pub header_timeout: Duration,
+    /// Longest silence of a client inside a request body.
+    pub body_timeout: Duration,
+    /// Average rate a request body must keep from the second `body_timeout` on.
+    pub min_body_rate: ByteRate,
+    /// Longest time a client may refuse to read.
+    pub write_timeout: Duration,
+    /// Keep-alive between requests.
+    pub idle_timeout: Duration,
+    /// Largest request head.
+    pub max_header_bytes: ByteSize,
+    /// Most header fields of a request.
+    pub max_headers: usize,
+    /// Most client connections at once.
+    pub max_connections: usize,
+    /// From SIGTERM to the end of accepting.
+    pub drain_delay: Duration,
+    /// From the end of accepting to the forced end.
+    pub shutdown_grace: Duration,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Where the admin listener is.
+    pub listen: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` alone are served.
+    pub probe_listen: Option<SocketAddr>,
+}
+
+/// `[telemetry]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// The tracing filter; already checked to be one.
+    pub log: String,
+    /// Where access log lines go.
+    pub access_log: AccessLog,
+    /// Request headers that log lines carry as fields.
+    pub log_headers: Vec<HeaderName>,
+}
+
+/// Where access log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// `[routes.NAME]`, with `[defaults]` merged in.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Which requests it takes.
+    pub matches: MatchSpec,
+    /// Where they go.
+    pub target: Target,
+    /// How much it matters.
+    pub tier: Tier,
+    /// Who owns it.
+    pub owner: Option<Arc<str>>,
+    /// What to read when it breaks.
+    pub runbook: Option<Arc<str>>,
+    /// What players lose when it is killed.
+    pub impact: Option<Arc<str>>,
+    /// From the request received whole to the response head, every attempt included.
+    pub timeout: Duration,
+    /// The same for one attempt; `None`: no bound of its own.
+    pub attempt_timeout: Option<Duration>,
+    /// Longest silence inside a response body; `None`: the upstream's `read_timeout`.
+    pub stream_idle_timeout: Option<Duration>,
+    /// Largest request body; `None`: unbounded (`"none"`).
+    pub max_body: Option<ByteSize>,
+    /// The path sent upstream; `None`: as matched.
+    pub path_rewrite: Option<PathTemplate>,
+    /// The Host sent upstream.
+    pub host_rewrite: HostRewrite,
+    /// Edits of request headers on their way upstream.
+    pub request_headers: HeaderEdits,
+    /// Edits of response headers on their way to the client.
+    pub response_headers: HeaderEdits,
+    /// What its kill switch does.
+    pub kill_switch: KillSwitchSpec,
+}
+
+/// Where a route's requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To an upstream, by name.
+    Upstream(Arc<str>),
+    /// Nowhere: the gateway answers.
+    Respond(RespondSpec),
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RespondSpec {
+    /// Its status; default 200.
+    pub status: StatusCode,
+    /// Its body; default empty.
+    pub body: Bytes,
+    /// Its type, if one is sent; default `text/plain; charset=utf-8` for a body that is not empty.
+    pub content_type: Option<HeaderValue>,
+}
+
+/// The Host sent upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRewrite {
+    /// As the client sent it.
+    Keep,
+    /// The endpoint's own `host:port`.
+    Upstream,
+    /// This name.
+    Name(HeaderValue),
+}
+
+/// Edits of headers: removed first, then set, then added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Removed, every line.
+    pub remove: Vec<HeaderName>,
+    /// Set to one line.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// One line more.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}

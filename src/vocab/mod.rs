@@ -1,0 +1,11 @@
+//! Floor 1: the words every other floor uses.
+
+mod clock;
+mod quantity;
+mod reason;
+mod tier;
+
+pub use clock::Clock;
+pub use quantity::{ByteRate, ByteSize, QuantityError, format_duration, parse_duration};
+pub use reason::{Reason, RetryAfter, Row};
+pub use tier::{By, RouteId, Tier};
