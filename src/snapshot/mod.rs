@@ -1,1 +1,52 @@
-//! placeholder
+//! Floor 7: the compiled configuration, and the place where it is published.
+
+mod board;
+mod live;
+mod route;
+
+pub use board::Board;
+pub use live::{Live, Phase};
+pub use route::{Route, RouteTable};
+
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::policy::kill::KillOrder;
+use crate::vocab::RouteId;
+
+/// The compiled, immutable form of one configuration.
+///
+/// Structure and switches are two shared parts, so that a flip builds the second alone.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Routes, upstreams, limits.
+    pub table: Arc<RouteTable>,
+    /// What is thrown.
+    pub board: Arc<Board>,
+}
+
+impl Snapshot {
+    /// The settings this was compiled from.
+    pub fn settings(&self) -> &Settings {
+        &self.table.settings
+    }
+
+    /// The route at an id.
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.table.routes[id.index()]
+    }
+
+    /// What a thrown switch does to this route's requests, if one is.
+    pub fn order(&self, id: RouteId) -> Option<&Arc<KillOrder>> {
+        self.board.order(id)
+    }
+
+    /// The same structure under other switches.
+    #[must_use]
+    pub fn with_board(&self, board: Board) -> Snapshot {
+        Snapshot {
+            table: Arc::clone(&self.table),
+            board: Arc::new(board),
+        }
+    }
+}

@@ -1,1 +1,15 @@
-//! placeholder
+//! Floor 2: metrics and logs.
+
+mod collect;
+mod counters;
+mod lines;
+mod logging;
+mod metrics;
+
+pub use counters::{Duration4, Histogram, Sample};
+pub use lines::{LineSink, LineWriter};
+pub use logging::{Logs, init};
+pub use metrics::{
+    AttemptOutcome, GatewayMetrics, KillOutcome, ListenerKind, Mode3, ReloadResult, RouteMetrics,
+    UpstreamMetrics,
+};

@@ -1,5 +1,15 @@
 //! Floor 5: the services behind the gateway, their endpoints and connections.
 
+mod balance;
+mod body;
+mod client;
+mod endpoints;
+mod pool;
 mod spec;
 
+pub use balance::Turn;
+pub use body::{BodyFault, BodyLimits, BoxError, Progress, RequestBody, Waiting};
+pub use client::{Client, ConnectError, Connection, Failure, ResponseBody, ResponseFault};
+pub use endpoints::{Endpoint, Upstream};
+pub use pool::Pool;
 pub use spec::{EndpointSpec, KeepaliveSpec, UpstreamSpec};

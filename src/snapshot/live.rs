@@ -1,0 +1,121 @@
+//! The published snapshot and the phase of the process: what server and control share.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::Snapshot;
+use crate::telemetry::GatewayMetrics;
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Accepting and answering.
+    Serving = 0,
+    /// Still accepting; answers carry `Connection: close`, `/readyz` says 503.
+    Draining = 1,
+    /// No longer accepting; requests in flight finish.
+    Stopping = 2,
+    /// What is left is cut.
+    Forced = 3,
+}
+
+/// The one published snapshot.
+///
+/// Workers keep their own reference and compare one counter for each request, so that no
+/// reference count moves between cores. What workers have let go of is freed by control, in
+/// [`Live::sweep`].
+#[derive(Debug)]
+pub struct Live {
+    current: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    retired: Mutex<Vec<Arc<Snapshot>>>,
+    phase: watch::Sender<Phase>,
+    phase_now: AtomicU8,
+    /// Everything counted.
+    pub metrics: Arc<GatewayMetrics>,
+}
+
+impl Live {
+    /// Publishes the first snapshot.
+    pub fn new(first: Snapshot, metrics: Arc<GatewayMetrics>) -> Live {
+        announce(&first, &metrics);
+        Live {
+            current: ArcSwap::from_pointee(first),
+            generation: AtomicU64::new(1),
+            retired: Mutex::default(),
+            phase: watch::Sender::new(Phase::Serving),
+            phase_now: AtomicU8::new(Phase::Serving as u8),
+            metrics,
+        }
+    }
+
+    /// Rises with each publication.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The snapshot that holds. For control, and for a worker whose own is outdated.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Publishes; workers see it with their next request.
+    pub fn publish(&self, next: Snapshot) {
+        announce(&next, &self.metrics);
+        let before = self.current.swap(Arc::new(next));
+        self.generation.fetch_add(1, Ordering::Release);
+        self.retired().push(before);
+    }
+
+    /// Frees snapshots that no worker holds any more; returns how many are still held.
+    pub fn sweep(&self) -> usize {
+        let mut retired = self.retired();
+        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        retired.len()
+    }
+
+    fn retired(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Snapshot>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The phase now. One relaxed load.
+    pub fn phase(&self) -> Phase {
+        match self.phase_now.load(Ordering::Relaxed) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            2 => Phase::Stopping,
+            _ => Phase::Forced,
+        }
+    }
+
+    /// Moves on to a later phase; an earlier one is ignored.
+    pub fn advance(&self, phase: Phase) {
+        if phase > self.phase() {
+            self.phase_now.store(phase as u8, Ordering::Relaxed);
+            self.phase.send_replace(phase);
+        }
+    }
+
+    /// Follows the phase.
+    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+}
+
+fn announce(snapshot: &Snapshot, metrics: &GatewayMetrics) {
+    let table = &snapshot.table;
+    let routes = table.routes.iter();
+    let upstreams = table.upstreams.iter();
+    metrics.publish(
+        routes
+            .map(|r| (Arc::clone(&r.spec.name), Arc::clone(&r.metrics)))
+            .collect(),
+        upstreams
+            .map(|(name, u)| (Arc::clone(name), Arc::clone(&u.metrics)))
+            .collect(),
+    );
+    snapshot.board.announce(table);
+}

@@ -1,0 +1,73 @@
+//! Sets up `tracing`: JSON lines on standard error, one event a line.
+
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::lines::{LineSink, LineWriter};
+
+/// The writers behind the log and the access log; dropping it flushes both.
+#[derive(Debug)]
+pub struct Logs {
+    _events: LineWriter,
+    access: Option<LineWriter>,
+}
+
+impl Logs {
+    /// Where access log lines go, if anywhere.
+    pub fn access(&self) -> Option<LineSink> {
+        self.access.as_ref().and_then(LineWriter::sink)
+    }
+
+    /// Opens the access log on standard output.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn access_to_stdout(&mut self) -> std::io::Result<()> {
+        self.access = Some(LineWriter::start("access-log", std::io::stdout())?);
+        Ok(())
+    }
+
+    /// Opens the access log on a file, to which it appends.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or no thread can be started.
+    pub fn access_to_file(&mut self, path: &Path) -> std::io::Result<()> {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?;
+        self.access = Some(LineWriter::start("access-log", file)?);
+        Ok(())
+    }
+}
+
+/// Installs the process's subscriber. `filter` is a tracing filter such as `info` or
+/// `seawall=debug`; a second call in one process keeps the first subscriber.
+///
+/// # Errors
+/// When no writer thread can be started.
+pub fn init(filter: &str) -> std::io::Result<Logs> {
+    let events = LineWriter::start("log", std::io::stderr())?;
+    if let Some(sink) = events.sink() {
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(sink);
+        let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+        // Fails only when a subscriber is there already, as in tests.
+        let _ = tracing_subscriber::registry()
+            .with(filter)
+            .with(layer)
+            .try_init();
+    }
+    Ok(Logs {
+        _events: events,
+        access: None,
+    })
+}

@@ -1,0 +1,264 @@
+//! The metrics table: what is counted, where, and by whom.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::counters::{CodeCounters, Duration4, Histogram, Sample};
+use crate::vocab::{By, Reason};
+
+/// One slot for each kill mode, in the order of `policy::kill::Mode`.
+pub type Mode3<T> = [T; 3];
+
+/// Names of the kill modes, in the order of [`Mode3`].
+pub(crate) const MODES: Mode3<&str> = ["drop", "archive", "reject"];
+
+/// What became of a killed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillOutcome {
+    /// Answered; the payload was discarded.
+    Dropped,
+    /// Answered; the payload is durable.
+    Archived,
+    /// Told to come back later.
+    Rejected,
+    /// Answered although the payload could not be kept.
+    Lost,
+    /// Refused because the payload could not be kept.
+    Refused,
+    /// The client went away first.
+    Aborted,
+}
+
+impl KillOutcome {
+    pub(crate) const NAMES: [&str; 6] = [
+        "dropped", "archived", "rejected", "lost", "refused", "aborted",
+    ];
+}
+
+/// Everything counted for one route. Survives reloads with the route's name.
+#[derive(Debug, Default)]
+pub struct RouteMetrics {
+    pub(crate) codes: CodeCounters,
+    pub(crate) durations: Duration4,
+    pub(crate) in_flight: AtomicI64,
+    pub(crate) request_bytes: AtomicU64,
+    pub(crate) response_bytes: AtomicU64,
+    pub(crate) refusals: [AtomicU64; Reason::COUNT],
+    pub(crate) killed: Mode3<[AtomicU64; 6]>,
+    pub(crate) killed_bytes: Mode3<AtomicU64>,
+    pub(crate) kill_share: Mode3<AtomicU64>,
+}
+
+impl RouteMetrics {
+    /// Makes the series of this status exist, at 0.
+    pub fn announce(&self, by: By, code: u16) {
+        self.codes.add(by, code, 0);
+    }
+
+    /// A request began.
+    pub fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// A request ended.
+    pub fn end(&self, by: By, code: u16, duration: Duration) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.codes.add(by, code, 1);
+        self.durations.of(by).observe(duration);
+    }
+
+    /// Body bytes that came from the client and went to it.
+    pub fn transferred(&self, request_bytes: u64, response_bytes: u64) {
+        if request_bytes > 0 {
+            self.request_bytes.fetch_add(request_bytes, Relaxed);
+        }
+        if response_bytes > 0 {
+            self.response_bytes.fetch_add(response_bytes, Relaxed);
+        }
+    }
+
+    /// The gateway refused.
+    pub fn refused(&self, reason: Reason) {
+        self.refusals[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A kill switch answered; `mode` is its index.
+    pub fn killed(&self, mode: usize, outcome: KillOutcome, bytes: u64) {
+        self.killed[mode][outcome as usize].fetch_add(1, Relaxed);
+        if bytes > 0 {
+            self.killed_bytes[mode].fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// States the share of traffic that each mode takes, 0 to 1.
+    pub fn set_kill_share(&self, share: Mode3<f64>) {
+        for (slot, value) in self.kill_share.iter().zip(share) {
+            slot.store(value.to_bits(), Relaxed);
+        }
+    }
+
+    /// Requests by who answered and with what status, so far.
+    pub fn requests(&self) -> Vec<(By, u16, u64)> {
+        self.codes.read()
+    }
+
+    /// Latency of answers made by `by`, so far.
+    pub fn latency(&self, by: By) -> Sample {
+        self.durations.of(by).sample()
+    }
+
+    /// Requests in flight now.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+/// How one attempt at an upstream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// A response head with this status.
+    Status(u16),
+    /// No response head.
+    Failed(Reason),
+    /// The client went away first.
+    Abandoned,
+}
+
+/// Everything counted for one upstream. Survives reloads with the upstream's name.
+#[derive(Debug, Default)]
+pub struct UpstreamMetrics {
+    pub(crate) classes: [AtomicU64; 5],
+    pub(crate) failures: [AtomicU64; Reason::COUNT],
+    pub(crate) abandoned: AtomicU64,
+    pub(crate) duration: Histogram,
+    pub(crate) in_flight: AtomicI64,
+}
+
+impl UpstreamMetrics {
+    /// An attempt began.
+    pub fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// An attempt got its response head, or will not.
+    pub fn outcome(&self, outcome: AttemptOutcome, duration: Duration) {
+        match outcome {
+            AttemptOutcome::Status(code) => {
+                let class = usize::from(code / 100).clamp(1, 5) - 1;
+                self.classes[class].fetch_add(1, Relaxed);
+            }
+            AttemptOutcome::Failed(reason) => {
+                self.failures[reason.index()].fetch_add(1, Relaxed);
+            }
+            AttemptOutcome::Abandoned => {
+                self.abandoned.fetch_add(1, Relaxed);
+            }
+        }
+        self.duration.observe(duration);
+    }
+
+    /// An attempt's response body ended, or the attempt failed.
+    pub fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Which socket a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// `server.listen`.
+    Client,
+    /// `admin.listen`.
+    Admin,
+    /// `admin.probe_listen`.
+    Probe,
+}
+
+impl ListenerKind {
+    /// The `listener` label and log field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ListenerKind::Client => "client",
+            ListenerKind::Admin => "admin",
+            ListenerKind::Probe => "probe",
+        }
+    }
+}
+
+/// What a look at the configuration led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// The new configuration holds.
+    Applied,
+    /// Nothing had changed.
+    Unchanged,
+    /// It had errors; the old one stays.
+    Rejected,
+}
+
+/// Routes or upstreams by name, sorted.
+pub(crate) type Named<T> = Vec<(Arc<str>, Arc<T>)>;
+
+/// Everything counted by one gateway process.
+#[derive(Debug, Default)]
+pub struct GatewayMetrics {
+    /// Requests that match no route: `route="none"`.
+    pub unmatched: Arc<RouteMetrics>,
+    pub(crate) routes: ArcSwap<Named<RouteMetrics>>,
+    pub(crate) upstreams: ArcSwap<Named<UpstreamMetrics>>,
+    pub(crate) connections: [AtomicI64; 3],
+    pub(crate) panics: AtomicU64,
+    pub(crate) switch_errors: AtomicU64,
+    pub(crate) reloads: [AtomicU64; 3],
+    pub(crate) reload_failed: AtomicBool,
+    pub(crate) reload_success_unix: AtomicU64,
+    pub(crate) config_hash: AtomicU64,
+}
+
+impl GatewayMetrics {
+    /// States which routes and upstreams exist; what is not named is no longer exported.
+    pub fn publish(&self, routes: Named<RouteMetrics>, upstreams: Named<UpstreamMetrics>) {
+        self.routes.store(Arc::new(routes));
+        self.upstreams.store(Arc::new(upstreams));
+    }
+
+    /// A connection was accepted (`1`) or ended (`-1`).
+    pub fn connections(&self, listener: ListenerKind, change: i64) {
+        self.connections[listener as usize].fetch_add(change, Relaxed);
+    }
+
+    /// Connections open on a listener.
+    pub fn open_connections(&self, listener: ListenerKind) -> i64 {
+        self.connections[listener as usize].load(Relaxed)
+    }
+
+    /// A panic was caught.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// Entries of `switches.toml` in error.
+    pub fn set_switch_errors(&self, entries: usize) {
+        self.switch_errors.store(entries as u64, Relaxed);
+    }
+
+    /// A look at the configuration ended; `unix` is now, in seconds.
+    pub fn reloaded(&self, result: ReloadResult, unix: u64) {
+        self.reloads[result as usize].fetch_add(1, Relaxed);
+        match result {
+            ReloadResult::Applied | ReloadResult::Unchanged => {
+                self.reload_failed.store(false, Relaxed);
+                self.reload_success_unix.store(unix, Relaxed);
+            }
+            ReloadResult::Rejected => self.reload_failed.store(true, Relaxed),
+        }
+    }
+
+    /// The hash of the configuration that holds.
+    pub fn set_config_hash(&self, hash: u32) {
+        self.config_hash.store(u64::from(hash), Relaxed);
+    }
+}

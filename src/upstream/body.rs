@@ -1,0 +1,403 @@
+//! A request body on its way from the client: counted, bounded, timed.
+//!
+//! hyper's connection task polls it, not the walk; [`Progress`] tells the walk how far it is and
+//! whom it waits for.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::vocab::Clock;
+
+/// The error type of bodies that others bring.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request body did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Longer than the route allows.
+    TooLarge,
+    /// The client was silent, or dripped.
+    TooSlow,
+    /// The client's framing is broken.
+    Malformed,
+    /// The client went away.
+    Gone,
+}
+
+impl fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BodyFault::TooLarge => "the request body is too large",
+            BodyFault::TooSlow => "the client is too slow",
+            BodyFault::Malformed => "the request body is malformed",
+            BodyFault::Gone => "the client went away",
+        })
+    }
+}
+
+impl std::error::Error for BodyFault {}
+
+/// What a request body is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub max: u64,
+    /// Longest silence of the client.
+    pub silence: Duration,
+    /// Bytes a second that the client must average from the second `silence` on.
+    pub min_rate: u64,
+}
+
+/// Whom a request body waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The client, to send more: its own timers hold.
+    Client,
+    /// The upstream, to take more, since that moment: the attempt's timers hold.
+    Upstream(Instant),
+}
+
+/// How far a request body is. Shared between the body and the walk.
+#[derive(Debug)]
+pub struct Progress {
+    born: Instant,
+    received: AtomicU64,
+    since_us: AtomicU64,
+    state: AtomicU8,
+}
+
+const FLOWING: u8 = 0;
+const AWAITS_CLIENT: u8 = 1;
+const DONE: u8 = 2;
+const FAULT: u8 = 3;
+
+impl Progress {
+    fn new(now: Instant) -> Progress {
+        Progress {
+            born: now,
+            received: AtomicU64::new(0),
+            since_us: AtomicU64::new(0),
+            state: AtomicU8::new(FLOWING),
+        }
+    }
+
+    /// Bytes received so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Whether the body ended well.
+    pub fn done(&self) -> bool {
+        self.state.load(Relaxed) == DONE
+    }
+
+    /// Why the body failed, if it did.
+    pub fn fault(&self) -> Option<BodyFault> {
+        match self.state.load(Relaxed).checked_sub(FAULT)? {
+            0 => Some(BodyFault::TooLarge),
+            1 => Some(BodyFault::TooSlow),
+            2 => Some(BodyFault::Malformed),
+            _ => Some(BodyFault::Gone),
+        }
+    }
+
+    /// Whom the body waits for.
+    pub fn waiting(&self) -> Waiting {
+        if self.state.load(Relaxed) == AWAITS_CLIENT {
+            return Waiting::Client;
+        }
+        Waiting::Upstream(self.born + Duration::from_micros(self.since_us.load(Relaxed)))
+    }
+
+    fn set(&self, state: u8) {
+        self.state.store(state, Relaxed);
+    }
+
+    fn moved_on(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.born);
+        self.since_us.store(since.as_micros() as u64, Relaxed);
+    }
+
+    fn fail(&self, fault: BodyFault) -> BodyFault {
+        self.set(FAULT + fault as u8);
+        fault
+    }
+}
+
+enum Source {
+    Empty,
+    Incoming(Incoming),
+    Other(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
+}
+
+/// A request body.
+pub struct RequestBody {
+    source: Source,
+    metered: Option<Metered>,
+}
+
+struct Metered {
+    progress: Arc<Progress>,
+    limits: BodyLimits,
+    /// When the client began to be waited for, while it is.
+    waiting_since: Option<Instant>,
+    /// Time that the client was waited for before that.
+    waited: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> RequestBody {
+        RequestBody {
+            source: Source::Empty,
+            metered: None,
+        }
+    }
+
+    /// A body that hyper's server receives.
+    pub fn incoming(incoming: Incoming) -> RequestBody {
+        let source = match incoming.is_end_stream() {
+            true => Source::Empty,
+            false => Source::Incoming(incoming),
+        };
+        RequestBody {
+            source,
+            metered: None,
+        }
+    }
+
+    /// A body of another kind, for those who mount the gateway in a server of their own.
+    pub fn other<B>(body: B) -> RequestBody
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        let source = match body.is_end_stream() {
+            true => Source::Empty,
+            false => Source::Other(Box::pin(body)),
+        };
+        RequestBody {
+            source,
+            metered: None,
+        }
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// Bytes that the client announced, if it did.
+    pub fn announced(&self) -> Option<u64> {
+        self.size_hint().exact()
+    }
+
+    /// Holds the body to limits from `now` on; `None` for an empty one.
+    pub fn meter(&mut self, limits: BodyLimits, now: Instant) -> Option<Arc<Progress>> {
+        if self.is_empty() {
+            return None;
+        }
+        let progress = Arc::new(Progress::new(now));
+        self.metered = Some(Metered {
+            progress: Arc::clone(&progress),
+            limits,
+            waiting_since: None,
+            waited: Duration::ZERO,
+            timer: None,
+        });
+        Some(progress)
+    }
+
+    /// Reads to the end and throws away.
+    ///
+    /// # Errors
+    /// Why it did not end well.
+    pub async fn discard(&mut self) -> Result<(), BodyFault> {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
+            frame?;
+        }
+        Ok(())
+    }
+
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match &mut self.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Incoming(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|error| classify(&error)),
+            Source::Other(body) => body
+                .as_mut()
+                .poll_frame(cx)
+                .map_err(|error| classify(&*error)),
+        }
+    }
+}
+
+/// hyper says "invalid" of bytes that are no chunked coding; all else is a client that left.
+fn classify(error: &(dyn std::error::Error + 'static)) -> BodyFault {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
+                    BodyFault::Malformed
+                }
+                _ => BodyFault::Gone,
+            };
+        }
+        cause = error.source();
+    }
+    BodyFault::Gone
+}
+
+impl Metered {
+    /// Bytes came, or the end: the client is not waited for any more.
+    fn resume(&mut self) -> Result<(), BodyFault> {
+        let Some(since) = self.waiting_since.take() else {
+            return Ok(());
+        };
+        let now = Clock::now();
+        self.waited += now.saturating_duration_since(since);
+        self.progress.set(FLOWING);
+        self.progress.moved_on(now);
+        self.check_rate(self.waited)
+    }
+
+    fn check_rate(&self, waited: Duration) -> Result<(), BodyFault> {
+        if waited <= self.limits.silence {
+            return Ok(());
+        }
+        let due = self.limits.min_rate as f64 * waited.as_secs_f64();
+        match (self.progress.received() as f64) < due {
+            true => Err(BodyFault::TooSlow),
+            false => Ok(()),
+        }
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), BodyFault> {
+        let received = self.progress.received() + bytes as u64;
+        self.progress.received.store(received, Relaxed);
+        match received > self.limits.max {
+            true => Err(BodyFault::TooLarge),
+            false => Ok(()),
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(Clock::now());
+            self.progress.set(AWAITS_CLIENT);
+            let deadline = tokio::time::Instant::now() + self.limits.silence;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+        }
+        if let Some(timer) = &mut self.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(BodyFault::TooSlow)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        let polled = this.poll_source(cx);
+        let Some(metered) = &mut this.metered else {
+            return polled;
+        };
+        let frame = match polled {
+            Poll::Pending => {
+                let fault = ready!(metered.poll_silence(cx));
+                return Poll::Ready(Some(Err(metered.progress.fail(fault))));
+            }
+            Poll::Ready(frame) => frame,
+        };
+        let checked = metered.resume().and_then(|()| match frame {
+            None => {
+                metered.progress.set(DONE);
+                Ok(None)
+            }
+            Some(Err(fault)) => Err(fault),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    metered.count(data.len())?;
+                }
+                // A bare LF after the last chunk makes hyper take what follows for trailers.
+                if frame.trailers_ref().is_some_and(http::HeaderMap::is_empty) {
+                    return Err(BodyFault::Malformed);
+                }
+                Ok(Some(frame))
+            }
+        });
+        let ended = this.source_ended();
+        match checked {
+            Ok(frame) => {
+                if ended && let Some(metered) = &this.metered {
+                    metered.progress.set(DONE);
+                }
+                Poll::Ready(frame.map(Ok))
+            }
+            Err(fault) => {
+                let fault = this
+                    .metered
+                    .as_ref()
+                    .map_or(fault, |m| m.progress.fail(fault));
+                Poll::Ready(Some(Err(fault)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source_ended()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Incoming(body) => body.size_hint(),
+            Source::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+impl RequestBody {
+    fn source_ended(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Incoming(body) => body.is_end_stream(),
+            Source::Other(body) => body.is_end_stream(),
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.source {
+            Source::Empty => "empty",
+            Source::Incoming(_) => "incoming",
+            Source::Other(_) => "other",
+        };
+        f.debug_tuple("RequestBody").field(&kind).finish()
+    }
+}

@@ -1,0 +1,305 @@
+//! The seam to upstreams: connections, one request on one of them, and the response body.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::balance::Turn;
+use super::body::{Progress, RequestBody};
+use super::endpoints::{Endpoint, Upstream};
+use super::pool::{Pool, Sender};
+use super::spec::KeepaliveSpec;
+use crate::vocab::Clock;
+
+/// One worker's client: its pool, and the order in which endpoints take turns.
+#[derive(Debug, Default)]
+pub struct Client {
+    pool: Arc<Pool>,
+}
+
+/// Why a request got no response head.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nothing was written: the request comes back, and may go elsewhere whatever it is.
+    Unsent(Box<Request<RequestBody>>),
+    /// Closed or reset before a whole response head; an upstream may have seen the request.
+    Reset,
+    /// What came back is not HTTP.
+    Invalid,
+    /// The request's own body failed; its [`Progress`] says why.
+    Body,
+}
+
+/// A connection with nothing in flight.
+#[derive(Debug)]
+pub struct Connection {
+    sender: Sender,
+    endpoint: Arc<Endpoint>,
+    /// Whether it has carried a request before: the other side may be closing it.
+    pub reused: bool,
+}
+
+impl Client {
+    /// This worker's pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Begins an exchange with an upstream: whose turn is it?
+    pub fn turn<'a>(&self, upstream: &'a Upstream) -> Turn<'a> {
+        let turn = match upstream.endpoints.as_slice() {
+            [] | [_] => 0,
+            [first, ..] => self.pool.next_turn(first.slot),
+        };
+        Turn::new(upstream, turn)
+    }
+
+    /// A pooled connection to an endpoint, if there is an open one.
+    pub fn pooled(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Connection> {
+        let sender = self.pool.take(endpoint.slot, now)?;
+        Some(Connection {
+            sender,
+            endpoint: Arc::clone(endpoint),
+            reused: true,
+        })
+    }
+
+    /// A fresh connection. The endpoint's name is resolved each time.
+    ///
+    /// # Errors
+    /// When none can be made; the cause is logged at level debug.
+    pub async fn connect(&self, endpoint: &Arc<Endpoint>) -> Result<Connection, ConnectError> {
+        let address = (&*endpoint.spec.host, endpoint.spec.port);
+        let stream = TcpStream::connect(address).await.map_err(ConnectError)?;
+        stream.set_nodelay(true).map_err(ConnectError)?;
+        let handshake = http1::Builder::new()
+            .writev(false)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake
+            .await
+            .map_err(|error| ConnectError(std::io::Error::other(error)))?;
+        // The connection outlives the request: this is the one task an upstream connection needs.
+        #[allow(clippy::disallowed_methods)]
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Connection {
+            sender,
+            endpoint: Arc::clone(endpoint),
+            reused: false,
+        })
+    }
+
+    /// Sends a request on a connection and waits for the response head.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn send(
+        &self,
+        mut connection: Connection,
+        request: Request<RequestBody>,
+        keep: KeepaliveSpec,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let response = match connection.sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut failed) => {
+                return Err(match failed.take_message() {
+                    Some(request) => Failure::Unsent(Box::new(request)),
+                    None => classify(failed.error()),
+                });
+            }
+        };
+        let lease = Lease {
+            pool: Arc::clone(&self.pool),
+            slot: connection.endpoint.slot,
+            sender: connection.sender,
+            keep,
+            progress,
+        };
+        Ok(response.map(|incoming| ResponseBody::new(incoming, lease)))
+    }
+}
+
+fn classify(error: &hyper::Error) -> Failure {
+    if error.is_user() {
+        return Failure::Body;
+    }
+    match error.is_parse() || error.is_parse_status() {
+        true => Failure::Invalid,
+        false => Failure::Reset,
+    }
+}
+
+/// No connection could be made.
+#[derive(Debug)]
+pub struct ConnectError(std::io::Error);
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// A connection that is carrying a response; it goes back to the pool at the response's end.
+struct Lease {
+    pool: Arc<Pool>,
+    slot: usize,
+    sender: Sender,
+    keep: KeepaliveSpec,
+    progress: Option<Arc<Progress>>,
+}
+
+impl Lease {
+    /// An upstream that answered before it had read the request cannot be used again: the rest
+    /// of that request would come before the next.
+    fn end(self) {
+        if self.progress.is_none_or(|progress| progress.done()) {
+            self.pool
+                .put(self.slot, self.sender, self.keep, Clock::now());
+        }
+    }
+}
+
+/// A response body on its way from an upstream.
+pub struct ResponseBody {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    silence: Duration,
+    armed: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a response body did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFault {
+    /// The upstream closed, reset, or broke its framing.
+    Broken,
+    /// The upstream was silent for too long.
+    Silent,
+}
+
+impl fmt::Display for ResponseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ResponseFault::Broken => "the upstream broke off its response",
+            ResponseFault::Silent => "the upstream was silent within its response",
+        })
+    }
+}
+
+impl std::error::Error for ResponseFault {}
+
+impl ResponseBody {
+    fn new(incoming: Incoming, lease: Lease) -> ResponseBody {
+        let mut body = ResponseBody {
+            incoming,
+            lease: Some(lease),
+            silence: Duration::MAX,
+            armed: false,
+            timer: None,
+        };
+        body.end_if_over();
+        body
+    }
+
+    /// Sets the longest silence.
+    pub fn allow_silence(&mut self, silence: Duration) {
+        self.silence = silence;
+    }
+
+    fn end_if_over(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.end();
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.armed {
+            self.armed = true;
+            let now = tokio::time::Instant::now();
+            let Some(deadline) = now.checked_add(self.silence) else {
+                return Poll::Pending;
+            };
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ResponseFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseFault>>> {
+        let this = &mut *self;
+        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(this.poll_silence(cx));
+                this.lease = None;
+                return Poll::Ready(Some(Err(ResponseFault::Silent)));
+            }
+        };
+        this.armed = false;
+        match frame {
+            Some(Ok(frame)) => {
+                this.end_if_over();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                this.lease = None;
+                Poll::Ready(Some(Err(ResponseFault::Broken)))
+            }
+            None => {
+                if let Some(lease) = this.lease.take() {
+                    lease.end();
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("incoming", &self.incoming)
+            .finish_non_exhaustive()
+    }
+}
