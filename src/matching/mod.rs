@@ -20,6 +20,7 @@
 //! takes GET takes HEAD too.
 
 mod host;
+mod method;
 mod path;
 mod pattern;
 mod predicate;

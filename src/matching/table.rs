@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use http::{HeaderMap, Method};
 
 use super::host::HostTable;
+use super::method::MethodSet;
 use super::trie::{Chain, NONE, Trie};
 use super::{HeaderMatch, HostPattern, PathPattern};
 use crate::vocab::RouteId;
@@ -147,72 +148,6 @@ impl Matcher {
 impl Candidate {
     fn accepts(&self, headers: &HeaderMap) -> bool {
         self.headers.iter().all(|matcher| matcher.holds(headers))
-    }
-}
-
-/// A list of methods, the usual ones as bits.
-#[derive(Debug)]
-struct MethodSet {
-    /// One bit for each of [`STANDARD`]; every bit there is for all methods.
-    bits: u16,
-    other: Box<[Method]>,
-}
-
-const STANDARD: [Method; 9] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::PATCH,
-    Method::CONNECT,
-    Method::TRACE,
-];
-const GET: u16 = 1;
-const HEAD: u16 = 2;
-const ALL: u16 = u16::MAX;
-
-/// The bit of a method; 0 for one that is not in [`STANDARD`].
-fn bit(method: &Method) -> u16 {
-    match *method {
-        Method::GET => GET,
-        Method::HEAD => HEAD,
-        Method::POST => 1 << 2,
-        Method::PUT => 1 << 3,
-        Method::DELETE => 1 << 4,
-        Method::OPTIONS => 1 << 5,
-        Method::PATCH => 1 << 6,
-        Method::CONNECT => 1 << 7,
-        Method::TRACE => 1 << 8,
-        _ => 0,
-    }
-}
-
-impl MethodSet {
-    fn new(methods: &[Method]) -> MethodSet {
-        let listed = methods.iter().fold(0, |bits, method| bits | bit(method));
-        let bits = match listed {
-            _ if methods.is_empty() => ALL,
-            _ if listed & GET != 0 => listed | HEAD,
-            _ => listed,
-        };
-        let other = methods.iter().filter(|method| bit(method) == 0);
-        MethodSet {
-            bits,
-            other: other.cloned().collect(),
-        }
-    }
-
-    fn takes(&self, method: &Method) -> bool {
-        self.bits == ALL || self.bits & bit(method) != 0 || self.other.contains(method)
-    }
-
-    fn list(&self, into: &mut Vec<Method>) {
-        let standard = STANDARD
-            .iter()
-            .filter(|method| self.bits & bit(method) != 0);
-        into.extend(standard.chain(&self.other).cloned());
     }
 }
 
