@@ -90,6 +90,11 @@ impl Guard {
         self.state == State::Head && self.head_bytes > 0
     }
 
+    /// Whether the client is in the middle of a request body.
+    pub(crate) fn in_body(&self) -> bool {
+        self.state != State::Head
+    }
+
     /// Whole request heads so far.
     pub(crate) fn heads(&self) -> u64 {
         self.heads
