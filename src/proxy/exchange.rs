@@ -175,7 +175,7 @@ impl LogLine {
     }
 
     /// One JSON object, OpenTelemetry attribute names where there are some.
-    fn write(self: Box<Self>, exchange: &Exchange, received: u64, took_ms: f64) {
+    fn write(self, exchange: &Exchange, received: u64, took_ms: f64) {
         let route = exchange
             .route
             .map(|id| &exchange.view.snapshot.route(id).spec);

@@ -37,6 +37,8 @@ pub(crate) async fn handle(
     }
 }
 
+/// Lives for a moment on the stack; a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
 enum Answer {
     Upstream(attempt::Answered),
     Absorbed(absorb::Absorbed),
