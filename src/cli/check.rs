@@ -84,10 +84,9 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
     findings.errors.extend(read.problems);
     findings.warnings.extend(read.warnings);
     if !read.has_kill_table && findings.errors.is_empty() {
-        let problem = Problem {
-            severity: Severity::Warning,
-            ..Problem::placeless(path, "has no table [kill]: what is thrown stays thrown")
-        };
+        let message = "has no table [kill]: what is thrown stays thrown";
+        let mut problem = Problem::placeless(path, message);
+        problem.severity = Severity::Warning;
         let hint = "add the line `[kill]`; an empty one restores everything";
         findings.warnings.push(problem.with_hint(hint));
     }

@@ -196,8 +196,8 @@ mod tests {
         let report = Report::new(&files);
         let place = Place {
             file: 0,
-            start: 13,
-            end: 14,
+            start: 14,
+            end: 15,
         };
         report.error(place, "b".to_owned(), Complaint::new("no"));
         let (errors, _) = report.finish();

@@ -132,15 +132,16 @@ fn well_formed<'t>(top: Vec<Entry<'t>>, report: &Report<'_>) -> Document<'t> {
     };
     for entry in top {
         let kill = entry.key == "kill";
-        if let Value::List(tables) = entry.value.value
-            && kill
-        {
+        if kill && entry.value.as_list().is_some() {
             let complaint = Complaint::new("is one table, not a list of tables");
             report.error(
                 entry.key_place,
                 "kill".to_owned(),
                 complaint.hint("write [kill]"),
             );
+            let Value::List(tables) = entry.value.value else {
+                continue;
+            };
             for table in tables {
                 if let Value::Table(table) = table.value {
                     table
