@@ -8,6 +8,8 @@ mod healthcheck;
 mod run;
 mod running;
 
+pub mod check;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
