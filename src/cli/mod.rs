@@ -1,5 +1,7 @@
 //! Floor 10: the command line, one file a command.
 
+pub mod check;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -1,8 +1,36 @@
 //! Floor 6: from files to validated settings. Every error at once, each with its place.
+//!
+//! Files become trees in which every key and value knows its place; trees are merged by key;
+//! a cursor decodes them key by key. `switches.toml` is read apart, and survives being broken.
 
+mod answer;
+mod cursor;
+mod diff;
+mod environment;
+mod error;
+mod file;
+mod headers;
+mod keys;
+mod merge;
+mod report;
+mod routes;
+mod salvage;
+mod server;
 mod settings;
+mod switches;
+mod tree;
+mod upstreams;
+mod validate;
+mod value;
 
+pub use error::{Problem, Severity};
+pub use file::{
+    Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,
+};
 pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
     Settings, Target, TelemetrySettings,
 };
+pub use switches::{SwitchesRead, read_switch_entries};
+pub(crate) use validate::examine;
+pub use validate::{Loaded, load};

@@ -1,0 +1,211 @@
+//! `seawall check`: every error of a configuration at once.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::{
+    Problem, Severity, SourceFile, examine, ignored_files, process_environment, read_structure,
+    read_switch_entries, read_switches,
+};
+use crate::policy::kill::Position;
+
+/// What `check` found; its JSON form.
+#[derive(Debug, Default, Serialize)]
+struct Findings {
+    valid: bool,
+    routes: usize,
+    upstreams: usize,
+    /// Entries of `switches.toml` that throw a switch.
+    switches: usize,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// Files of the directory that nothing is read from.
+    ignored: Vec<PathBuf>,
+}
+
+/// Validates the directory and says what is wrong: in words on stderr, or with `json` as one
+/// document on stdout. The exit code is 1 if there is any error.
+pub fn run(dir: &Path, json: bool) -> ExitCode {
+    let findings = inspect(dir);
+    // A closed pipe is no reason for another exit code.
+    let _ = if json {
+        write_json(&findings)
+    } else {
+        write_words(&findings)
+    };
+    if findings.valid {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn inspect(dir: &Path) -> Findings {
+    let mut findings = Findings {
+        ignored: ignored_files(dir),
+        ..Findings::default()
+    };
+    match read_structure(dir) {
+        Ok(files) => structure(dir, &files, &mut findings),
+        Err(problems) => findings.errors = problems,
+    }
+    findings.valid = findings.errors.is_empty();
+    findings
+}
+
+fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
+    let examined = examine(files, &*process_environment());
+    findings.routes = examined.settings.routes.len();
+    findings.upstreams = examined.settings.upstreams.len();
+    findings.errors = examined.errors;
+    findings.warnings = examined.warnings;
+    let path = dir.join("switches.toml");
+    let file = match read_switches(dir) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            let problem = Problem::placeless(path, "there is no such file");
+            let hint = "create it with the line `[kill]`: nothing is thrown then";
+            findings.errors.push(problem.with_hint(hint));
+            return;
+        }
+        Err(error) => {
+            let problem = Problem::placeless(path, format!("cannot be read: {error}"));
+            findings.errors.push(problem);
+            return;
+        }
+    };
+    let read = read_switch_entries(&file, &examined.settings);
+    let thrown = |position| matches!(position, Position::Thrown(_));
+    let entries = read.entries.values();
+    findings.switches = entries.filter(|entry| thrown(entry.position)).count();
+    findings.errors.extend(read.problems);
+    findings.warnings.extend(read.warnings);
+    if !read.has_kill_table && findings.errors.is_empty() {
+        let message = "has no table [kill]: what is thrown stays thrown";
+        let mut problem = Problem::placeless(path, message);
+        problem.severity = Severity::Warning;
+        let hint = "add the line `[kill]`; an empty one restores everything";
+        findings.warnings.push(problem.with_hint(hint));
+    }
+}
+
+fn write_json(findings: &Findings) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, findings)?;
+    writeln!(out)
+}
+
+fn write_words(findings: &Findings) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for problem in findings.errors.iter().chain(&findings.warnings) {
+        writeln!(err, "{}\n", problem.render(colour))?;
+    }
+    for path in &findings.ignored {
+        writeln!(
+            err,
+            "ignored: {}: no configuration is read from it",
+            path.display()
+        )?;
+    }
+    if findings.valid {
+        return writeln!(io::stdout().lock(), "{}", summary(findings));
+    }
+    let warnings = match findings.warnings.len() {
+        0 => String::new(),
+        number => format!(", {}", count(number, "warning")),
+    };
+    let errors = count(findings.errors.len(), "error");
+    writeln!(err, "config is not valid: {errors}{warnings}")
+}
+
+fn summary(findings: &Findings) -> String {
+    let switches = match findings.switches {
+        1 => "1 switch thrown".to_owned(),
+        number => format!("{number} switches thrown"),
+    };
+    format!(
+        "config is valid: {}, {}, {switches}",
+        count(findings.routes, "route"),
+        count(findings.upstreams, "upstream"),
+    )
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(structure: &str, switches: Option<&str>) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("seawall.toml"), structure).unwrap();
+        if let Some(switches) = switches {
+            std::fs::write(dir.path().join("switches.toml"), switches).unwrap();
+        }
+        dir
+    }
+
+    const STRUCTURE: &str = r#"
+        [routes.ping]
+        path = "/ping"
+        methods = ["POST"]
+        respond = { body = "pong" }
+    "#;
+
+    #[test]
+    fn a_valid_directory_is_summed_up_in_one_line() {
+        let dir = directory(STRUCTURE, Some("[kill]\nping = \"drop\"\n"));
+        let findings = inspect(dir.path());
+        assert_eq!(
+            summary(&findings),
+            "config is valid: 1 route, 0 upstreams, 1 switch thrown"
+        );
+        assert!(findings.warnings.is_empty(), "{findings:?}");
+        assert_eq!(run(dir.path(), true), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn errors_of_structure_and_switches_are_found_together() {
+        let structure = "[routes.ping]\npath = \"/ping\"\nupstream = \"no\"\ntimeout = 3\n";
+        let dir = directory(structure, Some("[kill]\nping = \"drp\"\npong = \"drop\"\n"));
+        let findings = inspect(dir.path());
+        let keys: Vec<&str> = findings
+            .errors
+            .iter()
+            .map(|error| error.key.as_str())
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "routes.ping.upstream",
+                "routes.ping.timeout",
+                "kill.ping",
+                "kill.pong"
+            ]
+        );
+        assert_eq!(run(dir.path(), false), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn missing_switches_are_an_error_and_other_files_are_named() {
+        let dir = directory(STRUCTURE, None);
+        std::fs::write(dir.path().join("switches.toml.bak"), "").unwrap();
+        let findings = inspect(dir.path());
+        assert_eq!(findings.errors.len(), 1);
+        assert!(findings.ignored[0].ends_with("switches.toml.bak"));
+    }
+
+    #[test]
+    fn switches_without_a_kill_table_are_a_warning() {
+        let dir = directory(STRUCTURE, Some("# nothing\n"));
+        let findings = inspect(dir.path());
+        assert!(findings.valid && findings.warnings.len() == 1);
+    }
+}

@@ -1,0 +1,207 @@
+//! Collects every problem of a load, so that one never hides the next.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashSet;
+
+use super::error::{Problem, Severity};
+use super::file::SourceFile;
+use super::tree::{Place, locate};
+
+/// What is wrong with a value, before anyone says where.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Complaint {
+    pub(super) fn new(message: impl Into<String>) -> Complaint {
+        Complaint {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Complaint {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a hint if there is one.
+    pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Complaint {
+        self.hint = hint;
+        self
+    }
+}
+
+/// The problems found so far.
+pub(super) struct Report<'f> {
+    files: &'f [SourceFile],
+    line_starts: Vec<OnceCell<Vec<u32>>>,
+    found: RefCell<Vec<(Place, Problem)>>,
+    /// Lines that are no TOML; what else is said about them is noise.
+    broken_lines: RefCell<HashSet<(u32, usize)>>,
+    incomplete: Cell<bool>,
+    errors: Cell<usize>,
+}
+
+impl<'f> Report<'f> {
+    pub(super) fn new(files: &'f [SourceFile]) -> Report<'f> {
+        Report {
+            files,
+            line_starts: files.iter().map(|_| OnceCell::new()).collect(),
+            found: RefCell::default(),
+            broken_lines: RefCell::default(),
+            incomplete: Cell::new(false),
+            errors: Cell::new(0),
+        }
+    }
+
+    /// Reports an error at a place.
+    pub(super) fn error(&self, place: Place, key: String, complaint: Complaint) {
+        self.push(Severity::Error, place, key, complaint);
+    }
+
+    /// Reports an error that says something is missing. Silent once a file could not be read
+    /// whole: what is missing may be in the part that could not.
+    pub(super) fn missing(&self, place: Place, key: String, complaint: Complaint) {
+        if !self.incomplete.get() {
+            self.push(Severity::Error, place, key, complaint);
+        }
+    }
+
+    /// Reports a warning at a place.
+    pub(super) fn warning(&self, place: Place, key: String, complaint: Complaint) {
+        self.push(Severity::Warning, place, key, complaint);
+    }
+
+    /// Reports what the TOML parser says of a text that begins at byte `base`; of one line
+    /// only the first error, because the others follow from it.
+    pub(super) fn syntax(&self, file: u32, base: usize, error: &toml::de::Error) {
+        self.incomplete.set(true);
+        self.errors.set(self.errors.get() + 1);
+        let span = error.span().unwrap_or(0..0);
+        let place = Place {
+            file,
+            start: (base + span.start) as u32,
+            end: (base + span.end) as u32,
+        };
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        let problem = self.problem(
+            Severity::Error,
+            place,
+            String::new(),
+            Complaint::new(message),
+        );
+        if self.broken_lines.borrow_mut().insert((file, problem.line)) {
+            self.found.borrow_mut().push((place, problem));
+        }
+    }
+
+    fn push(&self, severity: Severity, place: Place, key: String, complaint: Complaint) {
+        if severity == Severity::Error {
+            self.errors.set(self.errors.get() + 1);
+        }
+        let problem = self.problem(severity, place, key, complaint);
+        let line = (place.file, problem.line);
+        if !self.broken_lines.borrow().contains(&line) {
+            self.found.borrow_mut().push((place, problem));
+        }
+    }
+
+    fn problem(
+        &self,
+        severity: Severity,
+        place: Place,
+        key: String,
+        complaint: Complaint,
+    ) -> Problem {
+        let file = &self.files[place.file as usize];
+        let mut problem = Problem {
+            severity,
+            key,
+            hint: complaint.hint,
+            ..Problem::placeless(&file.path, complaint.message)
+        };
+        let starts = self.line_starts[place.file as usize].get_or_init(|| {
+            let ends = memchr::memchr_iter(b'\n', file.text.as_bytes());
+            std::iter::once(0)
+                .chain(ends.map(|end| end as u32 + 1))
+                .collect()
+        });
+        locate(&mut problem, &file.text, starts, place);
+        problem
+    }
+
+    /// `file:line` of a place, to name a second place in a message.
+    pub(super) fn name(&self, place: Place) -> String {
+        let problem = self.problem(Severity::Error, place, String::new(), Complaint::new(""));
+        format!("{}:{}", problem.file.display(), problem.line)
+    }
+
+    /// How many errors were reported so far, repeated ones included.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.get()
+    }
+
+    /// Errors and warnings, each in the order of the files, each said once.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|(place, _)| (place.file, place.start));
+        let mut said = HashSet::new();
+        found.retain(|(place, problem)| {
+            said.insert((place.file, place.start, problem.message.clone()))
+        });
+        let problems = found.into_iter().map(|(_, problem)| problem);
+        problems.partition(|problem| problem.severity == Severity::Error)
+    }
+}
+
+/// A hint that names the candidate nearest to what was written, if one is near.
+pub(super) fn did_you_mean<'a>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let allowed = (written.chars().count() / 3).clamp(1, 3);
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(written.len()) <= allowed)
+        .map(|candidate| (strsim::osa_distance(written, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_offered_and_a_far_one_is_not() {
+        let keys = ["timeout", "tier", "path"];
+        assert_eq!(
+            did_you_mean("timeuot", keys).as_deref(),
+            Some("did you mean `timeout`?")
+        );
+        assert_eq!(
+            did_you_mean("teir", keys).as_deref(),
+            Some("did you mean `tier`?")
+        );
+        assert_eq!(did_you_mean("colour", keys), None);
+    }
+
+    #[test]
+    fn places_count_lines_and_characters() {
+        let files = [SourceFile::new("a.toml", "é = 1\r\nbé = 2")];
+        let report = Report::new(&files);
+        let place = Place {
+            file: 0,
+            start: 14,
+            end: 15,
+        };
+        report.error(place, "b".to_owned(), Complaint::new("no"));
+        let (errors, _) = report.finish();
+        assert_eq!((errors[0].line, errors[0].column), (2, 6));
+        assert_eq!(errors[0].source_line, "bé = 2");
+    }
+}

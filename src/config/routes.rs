@@ -1,0 +1,384 @@
+//! `[routes]`, with `[defaults]` merged in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::answer::{kill_switch, respond};
+use super::cursor::{Cursor, Decoded, Single};
+use super::headers::{edits, matchers};
+use super::keys::{self, NOT_YET};
+use super::report::{Complaint, did_you_mean};
+use super::settings::{HostRewrite, RouteSettings, Target};
+use super::tree::{Entry, Node, Place, Table};
+use super::value::{bad_name, describe, expected, none_of, positive_duration, size, text, words};
+use crate::matching::{HostPattern, MatchSpec, PathPattern, PathTemplate};
+use crate::policy::kill::{AnswerSpec, Mode};
+use crate::upstream::UpstreamSpec;
+use crate::vocab::{ByteSize, Tier, format_duration};
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+const DEFAULT_MAX_BODY: ByteSize = ByteSize(10 << 20);
+
+/// Upstreams by name.
+pub(super) type Upstreams = BTreeMap<Arc<str>, UpstreamSpec>;
+
+/// Reads `[defaults]` alone, so that its errors are reported once, where they stand.
+pub(super) fn defaults(cursor: &Cursor<'_>, upstreams: &Upstreams) {
+    let pattern = cursor
+        .read("path", pattern)
+        .unwrap_or_else(PathPattern::any);
+    matched(cursor, pattern);
+    let _ = (target_upstream(cursor, upstreams), respond(cursor));
+    if cursor.has("upstream") && cursor.has("respond") {
+        cursor.missing(both_targets());
+    }
+    policies(cursor, None);
+}
+
+/// Every route, sorted by name.
+pub(super) fn routes<'a>(
+    cursor: &Cursor<'a>,
+    defaults: Option<&'a Table<'a>>,
+    upstreams: &Upstreams,
+) -> Vec<RouteSettings> {
+    let mut routes = Vec::new();
+    let mut taken: HashMap<String, (&str, Place)> = HashMap::new();
+    for (entry, _) in cursor.entries() {
+        if let Some(complaint) = bad_name(&entry.key) {
+            cursor.complain(&entry.key, entry.key_place, complaint);
+            continue;
+        }
+        let Some(own) = table_of(cursor, entry) else {
+            continue;
+        };
+        let at = (cursor.path.join(&entry.key), entry.key_place);
+        let route = Cursor::open(own, keys::ROUTE, at, cursor.report).inheriting(defaults);
+        let (settings, whole) = route_settings(entry.key.as_ref().into(), &route, upstreams);
+        let place = route.place_of(if route.has("path") { "path" } else { "host" });
+        let asked = identity(&route, &settings.matches);
+        if let Some((other, first)) = taken.get(&asked)
+            && whole
+        {
+            let message = format!(
+                "the same requests as the route `{other}` at {}",
+                cursor.report.name(*first)
+            );
+            let hint = "one of them would never be used: change host, path, methods or headers";
+            route.complain("path", place, Complaint::new(message).hint(hint));
+        } else if whole {
+            taken.insert(asked, (&entry.key, place));
+        }
+        warn(&route, &settings);
+        routes.push(settings);
+    }
+    routes
+}
+
+fn warn(cursor: &Cursor<'_>, route: &RouteSettings) {
+    if route.tier == Tier::Core && route.owner.is_none() {
+        let complaint = Complaint::new("a core route without an owner")
+            .hint("add owner = \"...\": who is called when it breaks");
+        cursor
+            .report
+            .warning(cursor.place, cursor.path.to_string(), complaint);
+    }
+    let switch = &route.kill_switch;
+    if switch.mode == Some(Mode::Drop) && is_hollow(route, &switch.answer) {
+        let key = cursor.path.join("kill_switch").to_string();
+        cursor
+            .report
+            .warning(cursor.place_of("kill_switch"), key, hollow(&route.name));
+    }
+}
+
+/// Whether a dropped GET would be answered with 200 and nothing, which clients take for data.
+pub(super) fn is_hollow(route: &RouteSettings, answer: &AnswerSpec) -> bool {
+    let methods = &route.matches.methods;
+    let gets = methods.is_empty() || methods.contains(&Method::GET);
+    let status = answer.status.or(route.kill_switch.answer.status);
+    let body = answer
+        .body
+        .as_ref()
+        .or(route.kill_switch.answer.body.as_ref());
+    gets && status.unwrap_or(StatusCode::OK) == StatusCode::OK && body.is_none_or(Bytes::is_empty)
+}
+
+/// The warning about such an answer.
+pub(super) fn hollow(route: &str) -> Complaint {
+    let message = format!(
+        "a killed GET of the route `{route}` is answered 200 with an empty body, which clients take for data"
+    );
+    Complaint::new(message).hint("give it a body, another status, or mode \"reject\"")
+}
+
+fn table_of<'a>(cursor: &Cursor<'a>, entry: &'a Entry<'a>) -> Option<&'a Table<'a>> {
+    let table = entry.value.as_table();
+    if table.is_none() {
+        let complaint = expected("a table", &entry.value);
+        cursor.complain(&entry.key, entry.value.place, complaint);
+    }
+    table
+}
+
+/// What a route asks of a request, so that equal texts take the same requests.
+fn identity(route: &Cursor<'_>, matches: &MatchSpec) -> String {
+    let host = route.read("host", |node| Ok(text(node)?.to_ascii_lowercase()));
+    let mut methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
+    methods.sort_unstable();
+    let mut headers: Vec<String> = matches.headers.iter().map(|h| format!("{h:?}")).collect();
+    headers.sort_unstable();
+    let mut path = String::with_capacity(matches.path.as_str().len());
+    let mut skipping = false;
+    for c in matches.path.as_str().chars() {
+        // The name of a segment does not matter, whether it is the rest does.
+        skipping = (skipping && c != '}') || c == '{';
+        if !skipping || c == '{' || c == '*' {
+            path.push(c);
+        }
+    }
+    format!(
+        "{}\n{path}\n{methods:?}\n{headers:?}",
+        host.unwrap_or_default()
+    )
+}
+
+/// The settings, and whether match and target could be read. A route that lacks them stands
+/// in for itself, so that switches which name it are not reported as well.
+fn route_settings(
+    name: Arc<str>,
+    cursor: &Cursor<'_>,
+    upstreams: &Upstreams,
+) -> (RouteSettings, bool) {
+    let pattern = pattern_of(cursor);
+    let target = target(cursor, upstreams);
+    let whole = pattern.is_some() && target.is_some();
+    let path = pattern.unwrap_or_else(PathPattern::any);
+    let policies = policies(cursor, Some(&path));
+    let settings = RouteSettings {
+        name,
+        matches: matched(cursor, path),
+        target: target.unwrap_or_else(|| policies.target.clone()),
+        ..policies
+    };
+    (settings, whole)
+}
+
+fn pattern_of(cursor: &Cursor<'_>) -> Option<PathPattern> {
+    if cursor.has("path") {
+        return cursor.read("path", pattern);
+    }
+    if !cursor.has("host") {
+        cursor
+            .missing(Complaint::new("a route needs `path` or `host`").hint("add path = \"/...\""));
+        return None;
+    }
+    Some(PathPattern::any())
+}
+
+fn pattern(node: &Node<'_>) -> Decoded<PathPattern> {
+    PathPattern::parse(text(node)?).map_err(|error| found(error, node))
+}
+
+fn found(error: impl std::fmt::Display, node: &Node<'_>) -> Complaint {
+    Complaint::new(format!("{error}, found {}", describe(node)))
+}
+
+fn matched(cursor: &Cursor<'_>, path: PathPattern) -> MatchSpec {
+    let host = cursor.read("host", |node| {
+        HostPattern::parse(text(node)?).map_err(|error| found(error, node))
+    });
+    MatchSpec {
+        host,
+        path,
+        methods: methods(cursor),
+        headers: matchers(cursor),
+    }
+}
+
+fn methods(cursor: &Cursor<'_>) -> Vec<Method> {
+    let Some(mut methods) = cursor.read_list("methods", Single::Refused, method) else {
+        return Vec::new();
+    };
+    if methods.is_empty() && cursor.owns("methods") {
+        let complaint = Complaint::new("expected at least one method")
+            .hint("leave `methods` out to take them all");
+        let key = cursor.path.join("methods").to_string();
+        cursor
+            .report
+            .missing(cursor.place_of("methods"), key, complaint);
+    }
+    let mut seen = Vec::new();
+    methods.retain(|method| {
+        let new = !seen.contains(method);
+        seen.push(method.clone());
+        new
+    });
+    methods
+}
+
+fn method(node: &Node<'_>) -> Decoded<Method> {
+    let text = text(node)?;
+    let complaint = || expected("a method such as \"GET\"", node);
+    if text.chars().any(|c| c.is_ascii_lowercase()) {
+        let upper = text.to_ascii_uppercase();
+        return Err(complaint().hint(format!("did you mean {upper:?}?")));
+    }
+    Method::from_bytes(text.as_bytes()).map_err(|_| complaint())
+}
+
+fn target(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Target> {
+    // A route's own choice is not contradicted by what `[defaults]` chose.
+    let own = (cursor.owns("upstream"), cursor.owns("respond"));
+    let (upstream, responds) = match own {
+        (true, false) => (true, false),
+        (false, true) => (false, true),
+        _ => (cursor.has("upstream"), cursor.has("respond")),
+    };
+    match (upstream, responds) {
+        (true, true) => {
+            cursor.missing(both_targets());
+            None
+        }
+        (true, false) => target_upstream(cursor, upstreams).map(Target::Upstream),
+        (false, true) => respond(cursor).map(Target::Respond),
+        (false, false) => {
+            // `split` is refused where it stands; that it is not enough need not be said too.
+            if !cursor.owns("split") {
+                cursor.missing(
+                    Complaint::new("a route needs `upstream` or `respond`")
+                        .hint("add upstream = \"NAME\""),
+                );
+            }
+            None
+        }
+    }
+}
+
+fn both_targets() -> Complaint {
+    Complaint::new("has both `upstream` and `respond`").hint("remove one of them")
+}
+
+fn target_upstream(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Arc<str>> {
+    let name = cursor.read("upstream", text)?;
+    if let Some((name, _)) = upstreams.get_key_value(name) {
+        return Some(name.clone());
+    }
+    let names = upstreams.keys().map(AsRef::as_ref);
+    let hint = did_you_mean(name, names)
+        .unwrap_or_else(|| format!("add [upstreams.{name}] with its endpoints"));
+    let complaint = Complaint::new(format!("there is no upstream `{name}`")).hint(hint);
+    let key = cursor.path.join("upstream").to_string();
+    cursor
+        .report
+        .missing(cursor.place_of("upstream"), key, complaint);
+    None
+}
+
+/// Everything but name, match and target, which the caller fills in. Without a path nothing is
+/// known of the names that `path_rewrite` may use.
+fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
+    cursor.read("on_failure", on_failure);
+    let timeout = cursor
+        .read("timeout", positive_duration)
+        .unwrap_or(DEFAULT_TIMEOUT);
+    RouteSettings {
+        name: "".into(),
+        matches: MatchSpec {
+            host: None,
+            path: PathPattern::any(),
+            methods: Vec::new(),
+            headers: Vec::new(),
+        },
+        target: Target::Upstream("".into()),
+        tier: cursor.read("tier", tier).unwrap_or_default(),
+        owner: cursor.read("owner", words),
+        runbook: cursor.read("runbook", words),
+        impact: cursor.read("impact", words),
+        timeout,
+        attempt_timeout: attempt_timeout(cursor, timeout),
+        stream_idle_timeout: cursor.read("stream_idle_timeout", positive_duration),
+        max_body: cursor
+            .read("max_body", max_body)
+            .unwrap_or(Some(DEFAULT_MAX_BODY)),
+        path_rewrite: path.and_then(|path| path_rewrite(cursor, path)),
+        host_rewrite: cursor
+            .read("host_rewrite", host_rewrite)
+            .unwrap_or(HostRewrite::Keep),
+        request_headers: edits(cursor, "request_headers"),
+        response_headers: edits(cursor, "response_headers"),
+        kill_switch: kill_switch(cursor),
+    }
+}
+
+fn tier(node: &Node<'_>) -> Decoded<Tier> {
+    let names = Tier::ALL.map(Tier::as_str);
+    let name = text(node).map_err(|_| none_of(&names, node))?;
+    Tier::from_name(name).ok_or_else(|| none_of(&names, node))
+}
+
+fn attempt_timeout(cursor: &Cursor<'_>, timeout: Duration) -> Option<Duration> {
+    let attempt = cursor.read("attempt_timeout", positive_duration)?;
+    if attempt > timeout {
+        let complaint = Complaint::new(format!(
+            "an attempt may take longer than the whole request (`timeout`, {})",
+            format_duration(timeout)
+        ));
+        let hint = "lower it, or raise `timeout`";
+        cursor.complain(
+            "attempt_timeout",
+            cursor.place_of("attempt_timeout"),
+            complaint.hint(hint),
+        );
+    }
+    Some(attempt)
+}
+
+fn path_rewrite(cursor: &Cursor<'_>, path: &PathPattern) -> Option<PathTemplate> {
+    let node = cursor.read("path_rewrite", Ok)?;
+    let template = text(node)
+        .and_then(|text| PathTemplate::parse(text, path).map_err(|error| found(error, node)));
+    // Reported even when inherited: another route's path may have the names this one lacks.
+    template
+        .map_err(|complaint| cursor.complain("path_rewrite", node.place, complaint))
+        .ok()
+}
+
+fn max_body(node: &Node<'_>) -> Decoded<Option<ByteSize>> {
+    match text(node) {
+        Ok("none") => Ok(None),
+        _ => size(node).map(Some).map_err(|complaint| Complaint {
+            message: complaint
+                .message
+                .replace("expected a size:", "expected \"none\" or a size:"),
+            ..complaint
+        }),
+    }
+}
+
+fn host_rewrite(node: &Node<'_>) -> Decoded<HostRewrite> {
+    let complaint = || expected("\"upstream\" or the name of a host", node);
+    let text = text(node)?;
+    if text == "upstream" {
+        return Ok(HostRewrite::Upstream);
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_.-:[]".contains(c);
+    if text.is_empty() || !text.chars().all(valid) {
+        return Err(complaint());
+    }
+    HeaderValue::from_str(text)
+        .map(HostRewrite::Name)
+        .map_err(|_| complaint())
+}
+
+fn on_failure(node: &Node<'_>) -> Decoded<()> {
+    match text(node)? {
+        "closed" => Ok(()),
+        "open" => Err(Complaint::new(format!("\"open\" is {NOT_YET}"))
+            .hint("use \"closed\", or leave the key out")),
+        _ => Err(none_of(&["closed"], node)),
+    }
+}

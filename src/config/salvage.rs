@@ -1,0 +1,346 @@
+//! What can be read of a broken `switches.toml`.
+//!
+//! The parser's own recovery ends the document at some errors and lets an unclosed string
+//! swallow what follows, so that one bad entry would hide its neighbours. Here each line stands
+//! for itself: it is parsed alone, and joined with those after it only if that makes it whole.
+
+use toml::de::DeTable;
+
+use super::cursor::unknown_key;
+use super::file::SourceFile;
+use super::keys;
+use super::report::{Complaint, Report};
+use super::tree::{Builder, Entry, Place, Table, Value};
+
+/// Whether an entry stands where entries belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Under `[kill]`.
+    Sound,
+    /// Before any header, or under one that is damaged. It may throw a switch, never restore.
+    Stray,
+}
+
+/// An entry, or the key of one that could not be read.
+pub(super) struct Found<'t> {
+    pub(super) key: String,
+    pub(super) key_place: Place,
+    /// `None`: broken, and already reported.
+    pub(super) entry: Option<Entry<'t>>,
+    pub(super) trust: Trust,
+}
+
+/// What was found in a file.
+#[derive(Default)]
+pub(super) struct Document<'t> {
+    pub(super) found: Vec<Found<'t>>,
+    pub(super) has_kill_table: bool,
+    pub(super) parsed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Section {
+    /// Before any header.
+    Top,
+    Kill,
+    /// Under a header that may have been `[kill]`.
+    Damaged,
+    /// Under another table's header.
+    Other,
+}
+
+/// Most lines that one entry may take, and most bytes parsed again and again to find its end.
+const MOST_LINES: usize = 200;
+const MOST_BYTES: usize = 4 << 20;
+
+struct Scanner<'t, 'r> {
+    text: &'t str,
+    /// Begin of every line, and the end of the text.
+    lines: Vec<usize>,
+    report: &'r Report<'r>,
+    section: Section,
+    /// An entry before was left open: what follows may be part of it.
+    open: bool,
+    budget: usize,
+    document: Document<'t>,
+}
+
+/// Reads a file line by line. Reports what is broken.
+pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document<'t> {
+    let text: &str = &file.text;
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1);
+    let mut lines: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    lines.push(text.len());
+    lines.dedup();
+    let mut scanner = Scanner {
+        text,
+        lines,
+        report,
+        section: Section::Top,
+        open: false,
+        budget: MOST_BYTES,
+        document: Document::default(),
+    };
+    let mut line = 0;
+    while line + 1 < scanner.lines.len() {
+        line = scanner.step(line);
+    }
+    scanner.document
+}
+
+impl<'t> Scanner<'t, '_> {
+    /// The text of lines `from..to`.
+    fn slice(&self, from: usize, to: usize) -> &'t str {
+        &self.text[self.lines[from]..self.lines[to]]
+    }
+
+    fn clean(&self, from: usize, to: usize) -> Option<Table<'t>> {
+        parse(self.slice(from, to), self.lines[from])
+    }
+
+    /// Reads what begins at a line; gives the line after it.
+    fn step(&mut self, line: usize) -> usize {
+        let text = self
+            .slice(line, line + 1)
+            .trim_start_matches('\u{feff}')
+            .trim();
+        if text.starts_with('[') {
+            return self.header(line);
+        }
+        if text.is_empty() || text.starts_with('#') {
+            if self.clean(line, line + 1).is_none() {
+                self.report_broken(line);
+            }
+            return line + 1;
+        }
+        match self.whole(line) {
+            Some((table, end)) => {
+                self.document.parsed = true;
+                self.take(table);
+                end
+            }
+            None => {
+                self.broken(line, text);
+                line + 1
+            }
+        }
+    }
+
+    /// The shortest run of lines from here that is TOML.
+    fn whole(&mut self, line: usize) -> Option<(Table<'t>, usize)> {
+        if let Some(table) = self.clean(line, line + 1) {
+            return Some((table, line + 1));
+        }
+        if !leaves_open(self.slice(line, line + 1)) {
+            return None;
+        }
+        let last = (line + MOST_LINES).min(self.lines.len() - 1);
+        for end in line + 2..=last {
+            let size = self.lines[end] - self.lines[line];
+            if size > self.budget || self.kill_header(end - 1) {
+                return None;
+            }
+            self.budget -= size;
+            if let Some(table) = self.clean(line, end) {
+                return Some((table, end));
+            }
+        }
+        None
+    }
+
+    /// Whether a line is `[kill]` or `[kill.NAME]` beyond doubt: no entry reaches past it.
+    fn kill_header(&self, line: usize) -> bool {
+        self.slice(line, line + 1).trim_start().starts_with("[kill")
+            && self.clean(line, line + 1).is_some()
+    }
+
+    fn header(&mut self, line: usize) -> usize {
+        self.open = false;
+        let Some(table) = self.clean(line, line + 1) else {
+            self.section = Section::Damaged;
+            self.report_broken(line);
+            return line + 1;
+        };
+        self.document.parsed = true;
+        let Some(entry) = table.entries.into_iter().next() else {
+            return line + 1;
+        };
+        let kill = entry.key == "kill";
+        if let Value::Table(below) = entry.value.value
+            && kill
+        {
+            self.section = Section::Kill;
+            self.document.has_kill_table = true;
+            return match below.entries.into_iter().next() {
+                None => line + 1,
+                Some(below) => self.sub_table(line, &below),
+            };
+        }
+        self.section = if looks_like_kill(&entry.key) {
+            Section::Damaged
+        } else {
+            Section::Other
+        };
+        let complaint = unknown_key(&entry.key, keys::SWITCHES);
+        self.report
+            .error(entry.key_place, entry.key.into_owned(), complaint);
+        line + 1
+    }
+
+    /// `[kill.NAME]` and its keys, up to the next header.
+    fn sub_table(&mut self, line: usize, name: &Entry<'t>) -> usize {
+        let is_header = |at: &usize| self.slice(*at, at + 1).trim_start().starts_with('[');
+        let end = (line + 1..self.lines.len() - 1).find(is_header);
+        let end = end.unwrap_or(self.lines.len() - 1);
+        if let Some(table) = self.clean(line, end) {
+            for entry in table.entries {
+                self.take_table(entry.value.value);
+            }
+            return end;
+        }
+        self.push(&name.key, name.key_place, None, Trust::Sound);
+        // What follows may be this table's, or entries whose own header is gone.
+        self.section = Section::Damaged;
+        self.open = true;
+        line + 1
+    }
+
+    fn take(&mut self, table: Table<'t>) {
+        for entry in table.entries {
+            match self.section {
+                Section::Top if entry.key == "kill" => {
+                    self.document.has_kill_table = true;
+                    self.take_table(entry.value.value);
+                }
+                Section::Top => {
+                    let complaint = misplaced(&entry.key);
+                    self.report
+                        .error(entry.key_place, entry.key.to_string(), complaint);
+                    self.push_entry(entry, Trust::Stray);
+                }
+                Section::Kill => {
+                    // `mode = "off"` below an entry left open is that entry's, not a route's.
+                    let doubtful = self.open && keys::find(keys::KILL_ENTRY, &entry.key).is_some();
+                    let trust = if doubtful { Trust::Stray } else { Trust::Sound };
+                    self.push_entry(entry, trust);
+                }
+                Section::Damaged => self.push_entry(entry, Trust::Stray),
+                Section::Other => {}
+            }
+        }
+    }
+
+    fn take_table(&mut self, value: Value<'t>) {
+        if let Value::Table(table) = value {
+            for entry in table.entries {
+                self.push_entry(entry, Trust::Sound);
+            }
+        }
+    }
+
+    fn push_entry(&mut self, entry: Entry<'t>, trust: Trust) {
+        let (key, place) = (entry.key.to_string(), entry.key_place);
+        self.push(&key, place, Some(entry), trust);
+    }
+
+    fn push(&mut self, key: &str, key_place: Place, entry: Option<Entry<'t>>, trust: Trust) {
+        self.document.found.push(Found {
+            key: key.to_owned(),
+            key_place,
+            entry,
+            trust,
+        });
+    }
+
+    /// A line that is no TOML: says so, and keeps the keys it seems to be about.
+    fn broken(&mut self, line: usize, text: &str) {
+        self.report_broken(line);
+        self.open |= leaves_open(text);
+        if self.section == Section::Other {
+            return;
+        }
+        let place = Place {
+            file: 0,
+            start: self.lines[line] as u32,
+            end: self.lines[line + 1] as u32,
+        };
+        let top = self.section == Section::Top && text.starts_with("kill");
+        for part in text
+            .split(['{', ',', '='])
+            .take(if top { usize::MAX } else { 1 })
+        {
+            let key = leading_key(part);
+            let key = key.strip_prefix("kill.").filter(|_| top).unwrap_or(key);
+            if !key.is_empty() {
+                self.push(key, place, None, Trust::Sound);
+            }
+        }
+    }
+
+    fn report_broken(&self, line: usize) {
+        let text = self.slice(line, line + 1);
+        let base = self.lines[line];
+        if let Some(at) = text.find(char::REPLACEMENT_CHARACTER) {
+            let place = Place {
+                file: 0,
+                start: (base + at) as u32,
+                end: (base + at + char::REPLACEMENT_CHARACTER.len_utf8()) as u32,
+            };
+            let complaint = Complaint::new("a character that is not UTF-8");
+            self.report.error(
+                place,
+                String::new(),
+                complaint.hint("save the file as UTF-8"),
+            );
+            return;
+        }
+        match DeTable::parse_recoverable(text).1.first() {
+            Some(error) => self.report.syntax(0, base, error),
+            None => {
+                let complaint = Complaint::new("cannot be read together with the lines around it");
+                let place = Place {
+                    file: 0,
+                    start: base as u32,
+                    end: (base + text.trim_end().len()) as u32,
+                };
+                self.report.error(place, String::new(), complaint);
+            }
+        }
+    }
+}
+
+/// The complaint about an entry outside `[kill]`.
+pub(super) fn misplaced(key: &str) -> Complaint {
+    Complaint::new(format!("`{key}` is not under [kill]")).hint("put the line `[kill]` above it")
+}
+
+/// Whether the name of a table may be `kill` with a slip.
+pub(super) fn looks_like_kill(name: &str) -> bool {
+    strsim::osa_distance(name, "kill") <= 1
+}
+
+fn parse(text: &str, base: usize) -> Option<Table<'_>> {
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let builder = Builder {
+        file: 0,
+        base,
+        environment: None,
+    };
+    errors.is_empty().then(|| builder.table(table.into_inner()))
+}
+
+/// Whether a line opens a string or a bracket that it does not close.
+fn leaves_open(line: &str) -> bool {
+    let count = |set: [char; 2]| line.matches(set).count();
+    line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
+}
+
+/// The key a text begins with, in quotes or not, well-formed or not.
+fn leading_key(text: &str) -> &str {
+    let text = text.trim_start().trim_start_matches(['"', '\'']);
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
+    &text[..end.unwrap_or(text.len())]
+}

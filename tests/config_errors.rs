@@ -1,0 +1,808 @@
+//! One snapshot for each kind of configuration error, as `check` prints it.
+
+use seawall::config::{
+    Loaded, Problem, Settings, SourceFile, load, read_structure, read_switch_entries, read_switches,
+};
+
+fn environment(name: &str) -> Option<String> {
+    (name == "HOSTNAME").then(|| "gateway-1".to_owned())
+}
+
+fn render(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.render(false))
+        .collect();
+    texts.join("\n\n")
+}
+
+/// What is said of a `seawall.toml`.
+fn structure(text: &str) -> String {
+    let files = [SourceFile::new("config/seawall.toml", text)];
+    match load(&files, &environment) {
+        Ok(loaded) => panic!("no error, warnings: {}", render(&loaded.warnings)),
+        Err(problems) => render(&problems),
+    }
+}
+
+const ROUTES: &str = r#"
+    [routes.stats]
+    path = "/stats"
+    methods = ["POST"]
+    respond = {}
+    kill_switch = { mode = "drop" }
+    [routes.ping]
+    path = "/ping"
+    respond = {}
+    [routes."v1.board"]
+    path = "/board"
+    respond = {}
+"#;
+
+fn settings() -> Settings {
+    let files = [SourceFile::new("config/seawall.toml", ROUTES)];
+    load(&files, &environment).expect("routes").settings
+}
+
+/// What is said of a `switches.toml`, and what takes effect.
+fn switches(text: &str) -> String {
+    let file = SourceFile::new("config/switches.toml", text);
+    let read = read_switch_entries(&file, &settings());
+    let keys: Vec<String> = read.entries.keys().map(ToString::to_string).collect();
+    let broken: Vec<String> = read.in_error.iter().map(ToString::to_string).collect();
+    let problems = [read.problems, read.warnings].concat();
+    let (taken, kept) = (keys.join(", "), broken.join(", "));
+    format!(
+        "{}\n\ntaken: {taken}\nkept as they were: {kept}",
+        render(&problems)
+    )
+}
+
+#[test]
+fn shipped_configuration_has_no_errors_and_no_warnings() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let files = read_structure(&dir).expect("shipped files");
+    let Loaded { settings, warnings } = load(&files, &environment).expect("shipped configuration");
+    assert_eq!(render(&warnings), "");
+    assert_eq!(&*settings.server.instance, "gateway-1");
+    assert!(settings.routes.len() >= 7);
+    let file = read_switches(&dir)
+        .expect("readable")
+        .expect("shipped switches.toml");
+    let read = read_switch_entries(&file, &settings);
+    assert_eq!(render(&[read.problems, read.warnings].concat()), "");
+    assert!(read.has_kill_table && read.parsed && read.entries.is_empty());
+    // The examples in its comments are right, too.
+    let thrown = file.text.replace("\n# ", "\n#").replace("\n#", "\n");
+    let (_, examples) = thrown.split_once("[kill]\n").expect("[kill]");
+    let file = SourceFile::new("switches.toml", &format!("[kill]\n{examples}"));
+    let read = read_switch_entries(&file, &settings);
+    assert_eq!(render(&[read.problems, read.warnings].concat()), "");
+    assert_eq!(read.entries.len(), 5);
+}
+
+#[test]
+fn a_key_of_two_files_is_an_error_that_names_both() {
+    let files = [
+        SourceFile::new(
+            "config/seawall.toml",
+            "[routes.x]\npath = \"/x\"\nrespond = {}\n",
+        ),
+        SourceFile::new(
+            "config/routes.d/a.toml",
+            "[server]\nworkers = 1\n\n[routes.x]\npath = \"/y\"\n",
+        ),
+    ];
+    insta::assert_snapshot!(render(&load(&files, &environment).unwrap_err()));
+}
+
+#[test]
+fn structure_files_that_cannot_be_read_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let problems = read_structure(dir.path()).unwrap_err();
+    let text = render(&problems).replace(&dir.path().display().to_string(), "config");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn warnings_say_what_to_look_at() {
+    let text = r#"
+[admin]
+listen = "0.0.0.0:9901"
+[routes.x]
+path = "/x"
+respond = {}
+tier = "core"
+kill_switch = { mode = "drop" }
+"#;
+    let files = [SourceFile::new("config/seawall.toml", text)];
+    let loaded = load(&files, &environment).expect("only warnings");
+    insta::assert_snapshot!(render(&loaded.warnings));
+}
+
+#[test]
+fn syntax() {
+    insta::assert_snapshot!(structure(
+        r#"server = 
+[routes.x
+"#
+    ));
+}
+
+#[test]
+fn string_without_end() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+instance = "a
+workers = "b"
+"#
+    ));
+}
+
+#[test]
+fn unknown_section() {
+    insta::assert_snapshot!(structure(
+        r#"[sevrer]
+"#
+    ));
+}
+
+#[test]
+fn unknown_key() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+listen_adress = "0.0.0.0:1"
+wokers = 3
+"#
+    ));
+}
+
+#[test]
+fn section_is_no_table() {
+    insta::assert_snapshot!(structure(
+        r#"server = 5
+routes = "x"
+"#
+    ));
+}
+
+#[test]
+fn key_twice() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+workers = 1
+workers = 2
+"#
+    ));
+}
+
+#[test]
+fn kill_in_structure() {
+    insta::assert_snapshot!(structure(
+        r#"[kill]
+all = "drop"
+"#
+    ));
+}
+
+#[test]
+fn later_sections() {
+    insta::assert_snapshot!(structure(
+        r#"[archive]
+[plans.x]
+"#
+    ));
+}
+
+#[test]
+fn later_keys() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+tls = { cert = "a" }
+[admin]
+tokens = { amy = "x" }
+[telemetry]
+otlp = "http://a"
+[upstreams.up]
+endpoints = ["http://a"]
+health = {}
+outlier = {}
+"#
+    ));
+}
+
+#[test]
+fn later_route_keys() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+split = 1
+upgrade = 1
+rate_limit = 1
+concurrency = 1
+retry = 1
+retry_budget = 1
+breaker = 1
+observe = 1
+allow = 1
+deny = 1
+auth = 1
+auto_kill = 1
+client_retry_budget = 1
+"#
+    ));
+}
+
+#[test]
+fn later_kill_switch_keys() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+[routes.x.kill_switch]
+mode = "archive"
+restore = 1
+sticky = 1
+when_full = 1
+archive_quota = 1
+close_tunnels = 1
+"#
+    ));
+}
+
+#[test]
+fn later_values() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.a]
+endpoints = ["https://a"]
+balance = "least-request"
+concurrency = "adaptive"
+[upstreams.b]
+endpoints = ["http://b"]
+balance = "hash:header:x"
+concurrency = 5
+[defaults]
+on_failure = "open"
+"#
+    ));
+}
+
+#[test]
+fn variable_unset() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+instance = "${NOT_SET}"
+"#
+    ));
+}
+
+#[test]
+fn variable_malformed() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+instance = "${A B}"
+listen = "${PORT"
+"#
+    ));
+}
+
+#[test]
+fn address() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+listen = [":8080", "localhost:80", "10.0.0.1"]
+[admin]
+listen = 9901
+"#
+    ));
+}
+
+#[test]
+fn address_twice() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+listen = ["0.0.0.0:1", "0.0.0.0:1"]
+[admin]
+listen = "0.0.0.0:1"
+"#
+    ));
+}
+
+#[test]
+fn no_address() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+listen = []
+"#
+    ));
+}
+
+#[test]
+fn instance() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+instance = "a/b"
+"#
+    ));
+}
+
+#[test]
+fn number() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+workers = -1
+max_headers = "many"
+max_connections = 99999999999999999999
+"#
+    ));
+}
+
+#[test]
+fn duration() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+header_timeout = "3 parsecs"
+idle_timeout = 75
+write_timeout = "0s"
+"#
+    ));
+}
+
+#[test]
+fn size_and_rate() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+max_header_bytes = "32KB"
+min_body_rate = "256B"
+"#
+    ));
+}
+
+#[test]
+fn range() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+trusted_proxies = ["10.0.0.0/99", 5]
+"#
+    ));
+}
+
+#[test]
+fn log_filter() {
+    insta::assert_snapshot!(structure(
+        r#"[telemetry]
+log = "inof"
+"#
+    ));
+}
+
+#[test]
+fn access_log() {
+    insta::assert_snapshot!(structure(
+        r#"[telemetry]
+access_log = ""
+log_headers = ["a b"]
+"#
+    ));
+}
+
+#[test]
+fn upstream_name() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.all]
+endpoints = ["http://a"]
+[upstreams."a:b"]
+endpoints = ["http://a"]
+"#
+    ));
+}
+
+#[test]
+fn no_endpoints() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.a]
+[upstreams.b]
+endpoints = []
+[upstreams.c]
+endpoints = "http://a"
+"#
+    ));
+}
+
+#[test]
+fn endpoint() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.a]
+endpoints = ["127.0.0.1:9001", "http://a/path", "http://u@a", "http://a:0", "http://a:x", "ftp://a"]
+"#
+    ));
+}
+
+#[test]
+fn endpoint_twice() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.a]
+endpoints = ["http://a", "http://a:80"]
+"#
+    ));
+}
+
+#[test]
+fn keepalive() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.a]
+endpoints = ["http://a"]
+keepalive = { max_idel = 5, max_idle_time = "0s" }
+connect_timeout = "0ms"
+balance = "random"
+"#
+    ));
+}
+
+#[test]
+fn route_name() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.none]
+[routes."a b"]
+"#
+    ));
+}
+
+#[test]
+fn route_is_no_table() {
+    insta::assert_snapshot!(structure(
+        r#"[routes]
+x = "y"
+"#
+    ));
+}
+
+#[test]
+fn route_without_match() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+upstream = "up"
+"#
+    ));
+}
+
+#[test]
+fn route_without_target() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.x]
+path = "/x"
+"#
+    ));
+}
+
+#[test]
+fn route_with_both_targets() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+respond = {}
+"#
+    ));
+}
+
+#[test]
+fn no_such_upstream() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "upp"
+[routes.y]
+path = "/y"
+upstream = "elsewhere"
+"#
+    ));
+}
+
+#[test]
+fn same_match() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/p/{a}"
+methods = ["GET", "PUT"]
+upstream = "up"
+[routes.y]
+path = "/p/{b}"
+methods = ["PUT", "GET"]
+upstream = "up"
+"#
+    ));
+}
+
+#[test]
+fn methods() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+methods = ["post", "A B", 5]
+[routes.y]
+path = "/y"
+upstream = "up"
+methods = []
+"#
+    ));
+}
+
+#[test]
+fn tier() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+tier = "sheddible"
+"#
+    ));
+}
+
+#[test]
+fn empty_words() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+owner = ""
+runbook = 5
+"#
+    ));
+}
+
+#[test]
+fn timeouts() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+timeout = "1s"
+attempt_timeout = "2s"
+stream_idle_timeout = "0s"
+"#
+    ));
+}
+
+#[test]
+fn max_body() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+max_body = "all"
+"#
+    ));
+}
+
+#[test]
+fn host_rewrite() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+host_rewrite = "a b"
+"#
+    ));
+}
+
+#[test]
+fn on_failure() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+on_failure = "ajar"
+"#
+    ));
+}
+
+#[test]
+fn header_match() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+headers = { "a b" = "x", b = 5, c = { prefix = "a", suffix = "b" }, d = { perfix = "a" }, e = { regex = "(" }, f = { present = "yes" }, g = "x", G = "x" }
+"#
+    ));
+}
+
+#[test]
+fn header_edits() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+request_headers = { set = { host = "a", "x y" = "b", x-a = "b ", x-seawall-a = "c" }, add = { content-length = "1" }, remove = ["connection", 5], delete = [] }
+response_headers = { set = { transfer-encoding = "x" } }
+"#
+    ));
+}
+
+#[test]
+fn respond() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.x]
+path = "/x"
+respond = { status = 99, body = 5, content_type = "json" }
+[routes.y]
+path = "/y"
+respond = { status = 204, body = "x" }
+"#
+    ));
+}
+
+#[test]
+fn kill_switch() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[routes.x]
+path = "/x"
+upstream = "up"
+kill_switch = { mode = "off", status = 700, body = 1, content_type = "x", retry_after = "1s" }
+"#
+    ));
+}
+
+#[test]
+fn defaults_once() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[defaults]
+timeout = "soon"
+teir = "core"
+[routes.x]
+path = "/x"
+upstream = "up"
+[routes.y]
+path = "/y"
+upstream = "up"
+"#
+    ));
+}
+
+#[test]
+fn switch_syntax() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = 
+ping = "drop
+"#
+    ));
+}
+
+#[test]
+fn switch_no_such_key() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stat = "drop"
+"tier:shedable" = "drop"
+"plan:launch" = "on"
+elsewhere = "drop"
+"#
+    ));
+}
+
+#[test]
+fn switch_value() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = "archive"
+ping = "drp"
+all = true
+"tier:core" = [{ mode = "drop" }]
+v1.board = "drop"
+"#
+    ));
+}
+
+#[test]
+fn switch_table() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = { mode = "dorp", reason = 5, retry_after = "soon", percentage = 5 }
+ping = { mode = "drop", percent = 50, when = {}, until = 2026-11-06T09:00:00Z, dry_run = true }
+"#
+    ));
+}
+
+#[test]
+fn switch_without_mode() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = {}
+ping = {}
+all = { reason = "x" }
+"#
+    ));
+}
+
+#[test]
+fn switch_body_on_204() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = { mode = "drop", status = 204, body = "x" }
+"#
+    ));
+}
+
+#[test]
+fn switch_repeated() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = "drop"
+stats = "reject"
+"#
+    ));
+}
+
+#[test]
+fn switch_outside() {
+    insta::assert_snapshot!(switches(
+        r#"stats = "drop"
+[breaker]
+x = 1
+[kil]
+ping = "drop"
+"#
+    ));
+}
+
+#[test]
+fn switch_list_of_tables() {
+    insta::assert_snapshot!(switches(
+        r#"[[kill]]
+stats = "drop"
+"#
+    ));
+}
+
+#[test]
+fn switch_not_utf8() {
+    insta::assert_snapshot!(switches("[kill]\n# \u{fffd}\nstats = \"drop\"\n"));
+}
+
+#[test]
+fn switch_hollow() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+ping = "drop"
+all = "drop"
+"#
+    ));
+}
