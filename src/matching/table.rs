@@ -153,8 +153,8 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ValueTest;
     use super::*;
-    use crate::matching::ValueTest;
 
     /// A route as `[METHOD,METHOD ][host]/path`.
     fn spec(text: &str) -> MatchSpec {
