@@ -1,1 +1,216 @@
-//! placeholder
+//! Floor 9: what happens beside the requests. Reload, switches, the admin listener.
+//!
+//! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
+//! `reload` publishes, `audit` logs it, `status` and `routes` tell it, `admin` serves that.
+//! Everything runs on the control thread; files are read and snapshots freed beside it, so that
+//! a slow disk does not keep a probe waiting. Workers share nothing with it but the snapshot
+//! and the counters.
+
+pub mod admin;
+mod audit;
+mod figures;
+mod reload;
+mod routes;
+mod status;
+mod structure;
+mod switches;
+mod switchfile;
+mod watch;
+
+pub use figures::{ByShare, Figures, RouteFigures};
+pub use status::{Status, StatusReport};
+
+use std::fmt;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::{Environment, Problem, Settings};
+use crate::snapshot::Live;
+use crate::telemetry::GatewayMetrics;
+use crate::vocab::Clock;
+use reload::Reloader;
+use watch::{Look, Watch};
+
+/// What control is started with.
+pub struct Options {
+    /// The configuration directory.
+    pub dir: PathBuf,
+    /// `switches.toml` may be missing.
+    pub no_switches: bool,
+    /// Where `${NAME}` is looked up.
+    pub environment: Box<Environment>,
+    /// Applied to the settings of each load.
+    pub amend: Option<Amend>,
+}
+
+/// Changes settings after they were validated: `demo` puts its own addresses in.
+pub type Amend = Box<dyn Fn(&mut Settings) + Send + Sync>;
+
+/// Why the gateway did not start. Its text is ready for standard error.
+#[derive(Debug)]
+pub enum StartError {
+    /// The structure has errors.
+    Problems(Vec<Problem>),
+    /// `switches.toml` is missing or says nothing; one line that says what to do.
+    Switches(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Problems(problems) => {
+                for problem in problems {
+                    writeln!(f, "{}", problem.render(false))?;
+                }
+                match problems.len() {
+                    1 => write!(f, "1 error"),
+                    n => write!(f, "{n} errors"),
+                }
+            }
+            StartError::Switches(line) => f.write_str(line),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The first configuration is loaded; [`Control::run`] keeps up with the next ones.
+pub struct Control {
+    live: Arc<Live>,
+    status: Arc<Status>,
+    reloader: Reloader,
+}
+
+/// The poll that backs up the watch.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Every so many seconds the poll does not trust the times of files.
+const DEEP_EVERY: u64 = 5;
+
+impl Control {
+    /// Loads the configuration for the first time.
+    ///
+    /// # Errors
+    /// When the structure has errors, or `switches.toml` is missing or says nothing.
+    pub fn start(options: Options, metrics: Arc<GatewayMetrics>) -> Result<Control, StartError> {
+        let reloader = Reloader::start(options, metrics)?;
+        Ok(Control {
+            live: Arc::clone(reloader.live()),
+            status: Arc::clone(reloader.status()),
+            reloader,
+        })
+    }
+
+    /// The published snapshot and the phase.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// What is told about it.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// Watches the files and publishes what they say. Never returns.
+    pub async fn run(self) {
+        let watch = Watch::start(self.reloader.dir());
+        let events = watch.events();
+        let mut hangup = hangup();
+        let mut seconds = tokio::time::interval(SECOND);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = self.reloader.due();
+        let mut elapsed = 0;
+        let jobs = Arc::new(Jobs {
+            live: self.live,
+            status: self.status,
+            state: Mutex::new((self.reloader, watch)),
+        });
+        loop {
+            let wake = tokio::select! {
+                () = events.next() => Wake::Event,
+                () = hung_up(&mut hangup) => Wake::Hangup,
+                () = sleep_until(due) => Wake::Event,
+                _ = seconds.tick() => {
+                    elapsed += 1;
+                    if elapsed % DEEP_EVERY == 1 { Wake::Deep } else { Wake::Second }
+                }
+            };
+            due = Jobs::run(&jobs, wake).await;
+        }
+    }
+}
+
+/// Why there is something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Event,
+    Hangup,
+    Second,
+    Deep,
+}
+
+/// What is done beside the control thread, one job at a time.
+struct Jobs {
+    live: Arc<Live>,
+    status: Arc<Status>,
+    /// Never contended: jobs follow each other.
+    state: Mutex<(Reloader, Watch)>,
+}
+
+impl Jobs {
+    /// Returns when to wake again at the latest.
+    async fn run(jobs: &Arc<Jobs>, wake: Wake) -> Option<Instant> {
+        let work = Arc::clone(jobs);
+        let done = tokio::task::spawn_blocking(move || work.work(wake)).await;
+        done.unwrap_or_else(|error| {
+            // A panic must not end reloading: the next look starts from the same state.
+            tracing::error!(%error, "a look at the configuration failed");
+            jobs.live.metrics.panicked();
+            None
+        })
+    }
+
+    fn work(&self, wake: Wake) -> Option<Instant> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reloader, watch) = &mut *state;
+        let look = match wake {
+            Wake::Event | Wake::Second => watch.take(),
+            Wake::Hangup | Wake::Deep => watch.take().or(Look::FULL),
+        };
+        let now = Clock::now();
+        reloader.look(look, wake == Wake::Hangup, now);
+        if matches!(wake, Wake::Second | Wake::Deep) {
+            self.live.sweep();
+            let snapshot = self.live.load();
+            self.status.figures.sample(&snapshot.table.routes, now);
+        }
+        reloader.due()
+    }
+}
+
+fn hangup() -> Option<Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not be heard"))
+        .ok()
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => pending().await,
+    }
+}

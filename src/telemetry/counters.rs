@@ -153,6 +153,11 @@ impl CodeCounters {
         }
     }
 
+    pub(crate) fn total(&self) -> u64 {
+        let slots: u64 = self.counts.iter().map(|count| count.load(Relaxed)).sum();
+        slots + self.overflow.load(Relaxed)
+    }
+
     pub(crate) fn read(&self) -> Vec<(By, u16, u64)> {
         let mut all: Vec<_> = (0..SLOTS)
             .filter_map(|slot| {

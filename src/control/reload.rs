@@ -1,0 +1,319 @@
+//! From files to the published snapshot.
+//!
+//! A look goes through the switches first, over the structure that holds: a broken or a large
+//! `seawall.toml` never delays a flip. Then the structure; if it changed, the switches are
+//! stated again under it and both are published with one swap. Only then is it said what is
+//! wrong, so that an entry for a route that came with the same look is no error.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::audit::{changes, cut, log_changes, log_errors, log_warnings};
+use super::status::Status;
+use super::structure::{Identity, StructureFiles, Unsettled, removes};
+use super::switches::Switches;
+use super::switchfile::SwitchFile;
+use super::watch::{Depth, Look};
+use super::{Options, StartError};
+use crate::config::{Loaded, Problem, Settings, SourceFile, load, read_structure};
+use crate::snapshot::{Board, Live, RouteTable, Snapshot};
+use crate::telemetry::{GatewayMetrics, ReloadResult};
+use crate::vocab::Clock;
+
+/// Everything that turns files into snapshots.
+pub(super) struct Reloader {
+    options: Options,
+    live: Arc<Live>,
+    status: Arc<Status>,
+    /// The settings that sockets and workers were made from.
+    running: Arc<Settings>,
+    structure: StructureFiles,
+    applied: Identity,
+    structure_hash: u32,
+    file: SwitchFile,
+    switches: Switches,
+    switches_due: Option<Instant>,
+    reported: Vec<Problem>,
+}
+
+/// A structure that was read and is free of errors.
+struct Good {
+    settings: Arc<Settings>,
+    identity: Identity,
+    hash: u32,
+    took: Duration,
+}
+
+impl Reloader {
+    /// The first load.
+    pub(super) fn start(
+        options: Options,
+        metrics: Arc<GatewayMetrics>,
+    ) -> Result<Reloader, StartError> {
+        let begun = Clock::now();
+        let files = read_structure(&options.dir).map_err(StartError::Problems)?;
+        let loaded = load_amended(&files, &options).map_err(StartError::Problems)?;
+        let settings = Arc::new(loaded.settings);
+        let dir = options.dir.clone();
+        let file = SwitchFile::open(dir, options.no_switches, &settings, begun);
+        if let Some(refusal) = file.refusal() {
+            return Err(StartError::Switches(refusal));
+        }
+        log_warnings(&loaded.warnings);
+        let mut switches = Switches::default();
+        let switches_due = switches.observe(file.seen(), &settings.routes, begun);
+        let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
+        let board = Arc::new(Board::resolve(&table, switches.entries().clone()));
+        let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
+        let status = Arc::new(Status::new(Clock::unix()));
+        let identity = Identity::of(&files);
+        let mut reloader = Reloader {
+            structure: StructureFiles::new(&options.dir, &files, begun),
+            structure_hash: hash_of(&files),
+            applied: identity,
+            running: settings,
+            options,
+            live,
+            status,
+            file,
+            switches,
+            switches_due,
+            reported: Vec::new(),
+        };
+        reloader.started(begun);
+        Ok(reloader)
+    }
+
+    fn started(&mut self, begun: Instant) {
+        let now = Clock::unix();
+        self.live.metrics.loaded(now.as_secs());
+        self.status.told().reload_time = now;
+        self.tell_changes(&Snapshot {
+            table: Arc::clone(&self.live.load().table),
+            board: Arc::default(),
+        });
+        log_warnings(self.file.warnings());
+        self.tell_switches(begun);
+        let none = Identity::Files(Vec::new());
+        self.tell_applied(&self.applied.differing(&none), Clock::now() - begun);
+    }
+
+    /// What is published.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// What is told about it.
+    pub(super) fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// The configuration directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    /// When to look again although nothing may have changed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let both = [self.switches_due, self.structure.due()];
+        both.into_iter().flatten().min()
+    }
+
+    /// Looks at the files and publishes what they say. `asked`: somebody wants the result,
+    /// even if it is that nothing changed.
+    pub(super) fn look(&mut self, look: Look, asked: bool, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let deep = |due| if due { Depth::Digest } else { Depth::Stamp };
+        let switches_due = due(self.switches_due);
+        let depth = look.switches.max(deep(switches_due));
+        let held = Arc::clone(&self.live.load().table);
+        let changed = self.file.look(depth, &held.settings, now);
+        if changed || switches_due {
+            self.flip(now);
+        }
+        let depth = look.structure.max(deep(due(self.structure.due())));
+        if let Some(unsettled) = self.structure.look(depth, asked, now) {
+            self.decide(unsettled, asked, now);
+        }
+        if changed {
+            log_warnings(self.file.warnings());
+        }
+        self.tell_switches(now);
+    }
+
+    /// Takes in what `switches.toml` says; publishes if that changes anything.
+    fn flip(&mut self, now: Instant) {
+        let before = self.live.load();
+        let routes = &before.settings().routes;
+        self.switches_due = self.switches.observe(self.file.seen(), routes, now);
+        let entries = self.switches.entries();
+        if before.board.entries != *entries {
+            let board = Board::resolve(&before.table, entries.clone());
+            self.live.publish(before.with_board(board));
+            self.tell_changes(&before);
+        }
+        self.tell_hash();
+    }
+
+    fn decide(&mut self, unsettled: Unsettled, asked: bool, now: Instant) {
+        let Unsettled {
+            files,
+            identity,
+            calm,
+        } = unsettled;
+        if identity == self.applied {
+            self.structure.settle();
+            return self.tell_reload(ReloadResult::Unchanged, Vec::new());
+        }
+        let files = match files {
+            // A file is missing for a moment while an editor saves it.
+            Err(_) if !calm && !asked => return self.structure.wait(),
+            Err(problems) => return self.reject(problems),
+            Ok(files) => files,
+        };
+        let begun = Clock::now();
+        match load_amended(&files, &self.options) {
+            Err(problems) => self.reject(problems),
+            Ok(loaded) if !calm && removes(self.live.load().settings(), &loaded.settings) => {
+                tracing::debug!("routes or upstreams are gone; waiting for the files to settle");
+                self.structure.wait();
+            }
+            Ok(loaded) => {
+                log_warnings(&loaded.warnings);
+                let good = Good {
+                    settings: Arc::new(loaded.settings),
+                    identity,
+                    hash: hash_of(&files),
+                    took: Clock::now() - begun,
+                };
+                self.apply(good, now);
+            }
+        }
+    }
+
+    fn reject(&mut self, problems: Vec<Problem>) {
+        self.structure.settle();
+        log_errors(&problems);
+        let errors = problems.len();
+        tracing::error!(errors, "configuration rejected; the one before stays");
+        self.tell_reload(ReloadResult::Rejected, problems);
+    }
+
+    fn apply(&mut self, good: Good, now: Instant) {
+        let begun = Clock::now();
+        self.structure.settle();
+        let before = self.live.load();
+        let table = RouteTable::compile(Arc::clone(&good.settings), Some(&before.table));
+        let table = Arc::new(table);
+        // Entries for routes that came or went mean something else now.
+        self.file.restate(&good.settings);
+        let routes = &good.settings.routes;
+        self.switches_due = self.switches.observe(self.file.seen(), routes, now);
+        let board = Arc::new(Board::resolve(&table, self.switches.entries().clone()));
+        self.live.publish(Snapshot { table, board });
+        let changed = good.identity.differing(&self.applied);
+        self.applied = good.identity;
+        self.structure_hash = good.hash;
+        self.tell_changes(&before);
+        self.tell_restart(&good.settings);
+        self.tell_reload(ReloadResult::Applied, Vec::new());
+        self.tell_applied(&changed, good.took + (Clock::now() - begun));
+    }
+
+    fn tell_restart(&self, settings: &Settings) {
+        let waiting = self.running.needs_restart(settings);
+        if !waiting.is_empty() && self.status.told().needs_restart != waiting {
+            let keys = waiting.join(",");
+            tracing::warn!(%keys, "these settings hold after a restart; the others hold now");
+        }
+        self.status.told().needs_restart = waiting;
+    }
+
+    fn tell_reload(&self, result: ReloadResult, errors: Vec<Problem>) {
+        let now = Clock::unix();
+        self.live.metrics.reloaded(result, now.as_secs());
+        let mut told = self.status.told();
+        told.reload_time = now;
+        told.reload_result = Some(result);
+        told.reload_errors = errors;
+    }
+
+    fn tell_applied(&self, changed: &[String], took: Duration) {
+        let snapshot = self.live.load();
+        let hash = self.tell_hash();
+        let changed: Vec<&str> = changed.iter().map(String::as_str).collect();
+        tracing::info!(
+            hash = %format!("{hash:08x}"),
+            routes = snapshot.table.routes.len(),
+            upstreams = snapshot.table.upstreams.len(),
+            duration_ms = took.as_secs_f64() * 1e3,
+            changed = %cut(&changed),
+            "configuration applied"
+        );
+    }
+
+    /// The hash covers the structure that holds and the switches as written.
+    fn tell_hash(&self) -> u32 {
+        let hash = hash_file(self.structure_hash, &self.file.path(), self.file.text());
+        self.live.metrics.set_config_hash(hash);
+        self.status.told().config_hash = hash;
+        hash
+    }
+
+    /// Logs which switches differ from `before`, and notes since when.
+    fn tell_changes(&self, before: &Snapshot) {
+        let now = self.live.load();
+        let changes = changes(&before.board.entries, &now.board.entries);
+        let digest = self.file.seen().map(|seen| seen.digest);
+        log_changes(&changes, &now.settings().routes, digest);
+        let unix = Clock::unix();
+        let mut told = self.status.told();
+        for change in changes {
+            match change.to {
+                Some(_) => told.since.insert(change.key, unix),
+                None => told.since.remove(&change.key),
+            };
+        }
+    }
+
+    /// States what is wrong with `switches.toml`, and logs it if it is news.
+    fn tell_switches(&mut self, now: Instant) {
+        let problems = self.file.problems(now);
+        if problems != self.reported {
+            log_errors(&problems);
+            if problems.is_empty() {
+                tracing::info!("switches.toml is free of errors again");
+            }
+            self.live.metrics.set_switch_errors(problems.len());
+            self.status.told().switch_errors = problems.clone();
+            self.reported = problems;
+        }
+        let mut told = self.status.told();
+        if told.held != *self.switches.held() {
+            told.held = self.switches.held().clone();
+        }
+    }
+}
+
+fn load_amended(files: &[SourceFile], options: &Options) -> Result<Loaded, Vec<Problem>> {
+    let mut loaded = load(files, &*options.environment)?;
+    if let Some(amend) = &options.amend {
+        amend(&mut loaded.settings);
+    }
+    Ok(loaded)
+}
+
+/// CRC32C of all files in order, names included, so that gateways can be compared wherever
+/// their directories are.
+fn hash_of(files: &[SourceFile]) -> u32 {
+    let add = |hash, file: &SourceFile| hash_file(hash, &file.path, &file.text);
+    files.iter().fold(0, add)
+}
+
+fn hash_file(hash: u32, path: &Path, text: &str) -> u32 {
+    let name = path.file_name().unwrap_or_default();
+    let hash = crc32c::crc32c_append(hash, name.as_encoded_bytes());
+    let hash = crc32c::crc32c_append(hash, &(text.len() as u64).to_le_bytes());
+    crc32c::crc32c_append(hash, text.as_bytes())
+}

@@ -1,0 +1,143 @@
+//! What the gateway says about its routes: `/api/v1/routes`.
+
+use serde::Serialize;
+
+use super::figures::{Figures, RouteFigures};
+use crate::config::{HostRewrite, RouteSettings, Target};
+use crate::policy::kill::KillOrder;
+use crate::snapshot::{Route, Snapshot};
+
+/// One element of `/api/v1/routes`.
+#[derive(Debug, Serialize)]
+pub(super) struct RouteReport<'a> {
+    name: &'a str,
+    r#match: MatchReport,
+    tier: &'static str,
+    owner: Option<&'a str>,
+    runbook: Option<&'a str>,
+    impact: Option<&'a str>,
+    #[serde(flatten)]
+    target: TargetReport<'a>,
+    policies: PolicyReport,
+    kill: Option<KillReport<'a>>,
+    in_flight: i64,
+    figures: RouteFigures,
+}
+
+#[derive(Debug, Serialize)]
+struct MatchReport {
+    host: Option<String>,
+    path: String,
+    methods: Vec<String>,
+    headers: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum TargetReport<'a> {
+    Upstream(&'a str),
+    Respond { status: u16, body_bytes: usize },
+}
+
+/// Times in milliseconds; `None` where there is no bound.
+#[derive(Debug, Serialize)]
+struct PolicyReport {
+    timeout_ms: u64,
+    attempt_timeout_ms: Option<u64>,
+    stream_idle_timeout_ms: Option<u64>,
+    max_body: Option<u64>,
+    path_rewrite: bool,
+    host_rewrite: String,
+    kill_switch_mode: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct KillReport<'a> {
+    mode: &'static str,
+    key: String,
+    status: u16,
+    reason: Option<&'a str>,
+    owner: Option<&'a str>,
+}
+
+/// Every route of the snapshot, by name.
+pub(super) fn routes_report<'a>(snapshot: &'a Snapshot, figures: &Figures) -> Vec<RouteReport<'a>> {
+    let routes = snapshot.table.routes.iter();
+    routes
+        .map(|route| {
+            report(
+                route,
+                snapshot.order(route.id).map(|order| &**order),
+                figures,
+            )
+        })
+        .collect()
+}
+
+fn report<'a>(
+    route: &'a Route,
+    order: Option<&'a KillOrder>,
+    figures: &Figures,
+) -> RouteReport<'a> {
+    let spec = &route.spec;
+    RouteReport {
+        name: &spec.name,
+        r#match: MatchReport {
+            host: spec.matches.host.as_ref().map(ToString::to_string),
+            path: spec.matches.path.as_str().to_owned(),
+            methods: spec
+                .matches
+                .methods
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            headers: spec.matches.headers.len(),
+        },
+        tier: spec.tier.as_str(),
+        owner: spec.owner.as_deref(),
+        runbook: spec.runbook.as_deref(),
+        impact: spec.impact.as_deref(),
+        target: target(&spec.target),
+        policies: policies(route, spec),
+        kill: order.map(kill),
+        in_flight: route.metrics.in_flight(),
+        figures: figures.of(&spec.name).unwrap_or_default(),
+    }
+}
+
+fn target(target: &Target) -> TargetReport<'_> {
+    match target {
+        Target::Upstream(name) => TargetReport::Upstream(name),
+        Target::Respond(respond) => TargetReport::Respond {
+            status: respond.status.as_u16(),
+            body_bytes: respond.body.len(),
+        },
+    }
+}
+
+fn policies(route: &Route, spec: &RouteSettings) -> PolicyReport {
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).ok();
+    PolicyReport {
+        timeout_ms: ms(spec.timeout).unwrap_or(u64::MAX),
+        attempt_timeout_ms: spec.attempt_timeout.and_then(ms),
+        stream_idle_timeout_ms: ms(route.stream_idle_timeout),
+        max_body: spec.max_body.map(|size| size.0),
+        path_rewrite: spec.path_rewrite.is_some(),
+        host_rewrite: match &spec.host_rewrite {
+            HostRewrite::Keep => "keep".to_owned(),
+            HostRewrite::Upstream => "upstream".to_owned(),
+            HostRewrite::Name(name) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
+        },
+        kill_switch_mode: spec.kill_switch.mode.map(|mode| mode.as_str()),
+    }
+}
+
+fn kill(order: &KillOrder) -> KillReport<'_> {
+    KillReport {
+        mode: order.mode.as_str(),
+        key: order.key.to_string(),
+        status: order.status.as_u16(),
+        reason: order.reason.as_deref(),
+        owner: order.owner.as_deref(),
+    }
+}

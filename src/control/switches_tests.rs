@@ -1,0 +1,1 @@
+//! A table of cases in a small language, and properties over random files.
