@@ -8,8 +8,6 @@ mod healthcheck;
 mod run;
 mod running;
 
-pub mod check;
-
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
