@@ -106,7 +106,7 @@ fn whole(stream: &mut TcpStream) -> io::Result<()> {
 fn drip(stream: &mut TcpStream, count: u64) -> io::Result<()> {
     stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
     for _ in 0..count {
-        stream.write_all(b"5\r\ndrip\n\r\n")?;
+        stream.write_all(b"4\r\ndrip\r\n")?;
         thread::sleep(Duration::from_millis(100));
     }
     stream.write_all(b"0\r\n\r\n")
