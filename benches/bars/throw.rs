@@ -15,6 +15,8 @@ const THROWS: u64 = 200;
 const BAR: Duration = Duration::from_millis(50);
 /// Longest wait for a switch to act.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// All throws with one number of routes end within it.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Throws one route's switch again and again, with few and with many routes.
 pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
@@ -39,7 +41,13 @@ fn throws(binary: &Path, routes: usize) -> io::Result<Times> {
     let mut client = gateway.connect()?;
     until_answered(&mut client, BODY)?;
     let mut times = Vec::new();
+    let start = Instant::now();
     for throw in 0..THROWS {
+        if start.elapsed() > LIMIT {
+            return Err(io::Error::other(format!(
+                "only {throw} throws with {routes} routes in {LIMIT:?}"
+            )));
+        }
         // Spread over the second, so that a poll once a second meets every phase.
         thread::sleep(Duration::from_millis(throw * 37 % 101));
         let renamed = layout.write_switches("probe = \"drop\"")?;
