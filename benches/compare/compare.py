@@ -13,6 +13,7 @@ Work:
   post    POST of 1 KiB, proxied; the same answer
   killed  POST of 1 KiB under a thrown kill switch in mode drop, answered by the gateway;
           nginx and HAProxy do it with their `return`
+  spread  as get, but to all routes in turn instead of one; added by --many
 
 Needs wrk and rustc, and whichever of nginx and haproxy are to be compared; installs nothing.
 Everything stays on loopback and ends by itself. Python 3 standard library only.
@@ -21,7 +22,8 @@ Everything stays on loopback and ends by itself. Python 3 standard library only.
   python3 benches/compare/compare.py --only nginx,seawall --work killed --rounds 9
   python3 benches/compare/compare.py --many 10000       # Seawall also with 10,000 routes
 
-Exit status: 0 done, 1 a gateway answered wrongly or a request failed, 2 something is missing.
+Exit status: 0 done, 1 a gateway answered wrongly or a request failed, 2 nothing
+can be timed, because wrk, rustc or every gateway is missing.
 """
 import argparse
 import contextlib
@@ -29,7 +31,6 @@ import http.client
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import statistics
@@ -38,9 +39,11 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True  # the next import leaves nothing beside the sources
+from processes import Process, cpu_seconds, find, session_of  # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 BODY = json.dumps({"player": "p-1", "stats": "s" * 990}).encode()
 BODY += b" " * (1024 - len(BODY))
 KILL_ANSWER = b'{"ok":true}'
@@ -48,6 +51,7 @@ WORK = {
     "get": ("GET", "/r3/players/42?view=full"),
     "post": ("POST", "/r3/players/42?view=full"),
     "killed": ("POST", "/killed/players/42"),
+    "spread": ("GET", "/"),
 }
 PACKAGES = {
     "wrk": "package wrk of Debian and Ubuntu",
@@ -83,60 +87,27 @@ end
 """
 
 
+# Replaces the one request by one for each route, in an order that jumps about.
+WRK_SPREAD = """
+local count, turn, all = {routes}, 0, {{}}
+init = function()
+  for i = 1, count do
+    all[i] = wrk.format("GET", "/r" .. (i * 7919 % count) .. "/players/42?view=full")
+  end
+end
+request = function()
+  turn = turn % count + 1
+  return all[turn]
+end
+"""
+
+
 class Wrong(Exception):
     """A gateway or a run that did not do what it should."""
 
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
-
-
-def find(name):
-    """The path of a program; system administrators' directories count too."""
-    extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"]
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *extra]))
-
-
-def cpu_seconds(pids):
-    """User and system time that these processes have used, as a pair."""
-    user = system = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            user += int(fields[11])
-            system += int(fields[12])
-    return user * TICK, system * TICK
-
-
-def session_of(leader):
-    """All processes of the session that `leader` began."""
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == leader:
-                    found.append(int(entry.name))
-    return found
-
-
-class Process:
-    """A child in a session of its own on one CPU, ended with everything it started."""
-
-    def __init__(self, argv, cpu, output):
-        self.popen = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
-
-    def end(self):
-        for number, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 3)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.popen.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(patience)
-                break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 class Service:
@@ -197,7 +168,7 @@ class Gateway:
         except Wrong:
             self.end()
             raise
-        self.last_route = routes - 1
+        self.routes = routes
 
     def wait_until_open(self):
         for _ in range(300):
@@ -227,7 +198,7 @@ class Gateway:
                 raise Wrong(f"{self.name}: {what}: got {got!r}, wanted {wanted!r}")
 
         usual = self.service.ask("/")
-        for index in sorted({0, 3, self.last_route}):
+        for index in sorted({0, 3, self.routes - 1}):
             expect("GET", call("GET", f"/r{index}/a?b=c"), (200, usual))
         status, seen = call("POST", "/r3/inspect?q=1")
         expect("POST", status, 200)
@@ -254,6 +225,8 @@ class Gateway:
         lines = [f'wrk.method = "{method}"', 'wrk.headers["content-type"] = "application/json"']
         if method == "POST":
             lines.append(f"wrk.body = {json.dumps(BODY.decode())}")
+        if work == "spread":
+            lines.append(WRK_SPREAD.format(routes=self.routes))
         script.write_text("\n".join(lines) + WRK_REPORT)
         pids = session_of(self.process.popen.pid)
         user, system = cpu_seconds(pids)
@@ -323,8 +296,8 @@ def arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="nginx,haproxy,seawall", metavar="NAMES",
                         help="gateways to compare (default: %(default)s)")
-    parser.add_argument("--work", default="get,post,killed", metavar="NAMES",
-                        help="what to time (default: %(default)s)")
+    parser.add_argument("--work", metavar="NAMES",
+                        help="what to time (default: get,post,killed, and spread with --many)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each gateway (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=2, help="length of a turn (default: %(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="keep-alive connections (default: %(default)s)")
@@ -334,7 +307,8 @@ def arguments():
                         help="the binary (default: target/release/seawall)")
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     options = parser.parse_args()
-    options.only, options.work = options.only.split(","), options.work.split(",")
+    usual = "get,post,killed,spread" if options.many else "get,post,killed"
+    options.only, options.work = options.only.split(","), (options.work or usual).split(",")
     for name in set(options.only) - set(RECIPES):
         parser.error(f"no gateway is called {name!r}; there are {', '.join(RECIPES)}")
     for name in set(options.work) - set(WORK):
