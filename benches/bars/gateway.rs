@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -38,6 +38,8 @@ impl Line {
 pub(crate) struct Gateway {
     child: Child,
     lines: Arc<Mutex<Vec<Line>>>,
+    /// Reads the log; finished once the process has ended.
+    collector: Option<JoinHandle<()>>,
     /// Where clients connect.
     pub(crate) clients: SocketAddr,
     /// The admin listener.
@@ -57,16 +59,18 @@ impl Gateway {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .map_err(|error| io::Error::other(format!("{}: {error}", binary.display())))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stderr) = child.stderr.take() {
+        let collector = child.stderr.take().map(|stderr| {
             let lines = Arc::clone(&lines);
-            thread::spawn(move || collect(BufReader::new(stderr), &lines));
-        }
+            thread::spawn(move || collect(BufReader::new(stderr), &lines))
+        });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Gateway {
             child,
             lines,
+            collector,
             clients: nowhere,
             admin: nowhere,
             ready_after: Duration::ZERO,
@@ -140,8 +144,13 @@ impl Gateway {
     fn wait_for(&self, wanted: impl Fn(&Line) -> bool) -> io::Result<Line> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
+            // Asked first: a line that came with the end is still found.
+            let ended = self.collector.as_ref().is_none_or(JoinHandle::is_finished);
             if let Some(line) = self.lines().iter().find(|line| wanted(line)) {
                 return Ok(line.clone());
+            }
+            if ended {
+                break;
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -153,7 +162,7 @@ impl Gateway {
             .map(|line| line.fields.to_string())
             .collect();
         Err(io::Error::other(format!(
-            "the gateway did not say what was awaited; its last lines: {}",
+            "the gateway did not start or ended early; its last lines: {}",
             tail.join(" ")
         )))
     }
