@@ -1,0 +1,50 @@
+//! One of two endpoints dies and comes back under load.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::Finding;
+use crate::gateway::Gateway;
+use crate::layout::{Layout, Structure};
+use crate::traffic::{Traffic, WhenRefused};
+use crate::upstream::Upstream;
+
+const DEATHS: usize = 5;
+
+/// Kills and restarts the endpoint several times.
+///
+/// An answer that the gateway makes while an endpoint is down (502) is counted but is neither
+/// a cut request nor a lost connection: a POST that the endpoint may have seen must not be
+/// sent twice.
+pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
+    let mut mortal = Upstream::start_anywhere()?;
+    let steady = Upstream::start_anywhere()?;
+    let mut structure = Structure::new(mortal.address, 10);
+    structure.endpoints.push(steady.address);
+    let layout = Layout::create(&structure)?;
+    let gateway = Gateway::start(binary, &layout.directory())?;
+    let paths = ["/r0/a", "/r1/b", "/r2/c", "/r3/d"];
+    let traffic = Traffic::start(gateway.clients, &paths, WhenRefused::Retry);
+    for _ in 0..DEATHS {
+        thread::sleep(Duration::from_secs(1));
+        mortal.kill()?;
+        thread::sleep(Duration::from_secs(1));
+        mortal = Upstream::start(mortal.address)?;
+    }
+    thread::sleep(Duration::from_secs(1));
+    let tally = traffic.stop();
+    let answered: u64 = tally.bad.values().sum();
+    println!("  {tally}");
+    println!("  answered by the gateway for want of the endpoint: {answered}");
+    let lost = tally.cut + tally.announced + tally.refused;
+    Ok(vec![
+        Finding::new(
+            format!("cut requests over {DEATHS} deaths of an endpoint (bar: 0)"),
+            format!("{} of {}", tally.cut, tally.sent()),
+            tally.cut == 0 && tally.good > 0,
+        ),
+        Finding::new("client connections lost (bar: 0)", lost, lost == 0),
+    ])
+}

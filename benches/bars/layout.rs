@@ -1,0 +1,117 @@
+//! The configuration directory of a gateway under measurement.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+/// The body of a killed request.
+pub(crate) const KILLED: &[u8] = b"{\"killed\":true}";
+
+/// What `seawall.toml` says.
+pub(crate) struct Structure {
+    /// Endpoints of the one upstream.
+    pub(crate) endpoints: Vec<SocketAddr>,
+    /// Routes in all; at least 4.
+    pub(crate) routes: usize,
+    /// `server.drain_delay`.
+    pub(crate) drain_delay: &'static str,
+    /// Anything that tells one structure from the next: the route `version` answers it.
+    pub(crate) version: u32,
+}
+
+impl Structure {
+    /// A structure with one endpoint.
+    pub(crate) fn new(endpoint: SocketAddr, routes: usize) -> Structure {
+        Structure {
+            endpoints: vec![endpoint],
+            routes,
+            drain_delay: "0s",
+            version: 0,
+        }
+    }
+
+    /// The file. Routes: `probe` and `spare` can be killed, `version` answers by itself, and
+    /// `r0`, `r1` and so on fill up the number.
+    fn render(&self) -> String {
+        let endpoints: Vec<String> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| format!("\"http://{endpoint}\""))
+            .collect();
+        let mut text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"{}\"\n\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n\n\
+             [upstreams.service]\nendpoints = [{}]\n\n\
+             [routes.version]\npath = \"/version\"\nrespond = {{ status = 200, body = \"{}\" }}\n\n",
+            self.drain_delay,
+            endpoints.join(", "),
+            self.version,
+        );
+        let killed = String::from_utf8_lossy(KILLED);
+        for name in ["probe", "spare"] {
+            let _ = write!(
+                text,
+                "[routes.{name}]\npath = \"/{name}/\"\nupstream = \"service\"\n\
+                 kill_switch = {{ mode = \"drop\", body = '{killed}' }}\n\n",
+            );
+        }
+        for index in 0..self.routes - 3 {
+            // The timeout differs from version to version, so that a reload changes a policy
+            // of the very routes that carry the load.
+            let timeout = 10_000 + self.version;
+            let _ = write!(
+                text,
+                "[routes.r{index}]\npath = \"/r{index}/\"\nupstream = \"service\"\ntimeout = \"{timeout}ms\"\n\n",
+            );
+        }
+        text
+    }
+}
+
+/// A directory with a configuration.
+pub(crate) struct Layout {
+    scratch: TempDir,
+}
+
+impl Layout {
+    /// Writes the structure and switches of which none is thrown.
+    pub(crate) fn create(structure: &Structure) -> io::Result<Layout> {
+        let layout = Layout {
+            scratch: TempDir::with_prefix("seawall-bars-")?,
+        };
+        fs::create_dir(layout.directory())?;
+        layout.write_structure(structure)?;
+        layout.write_switches("")?;
+        Ok(layout)
+    }
+
+    /// What `--config` names.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.scratch.path().join("config")
+    }
+
+    /// Puts a structure in place; gives the moment before the rename.
+    pub(crate) fn write_structure(&self, structure: &Structure) -> io::Result<Instant> {
+        self.put("seawall.toml", &structure.render())
+    }
+
+    /// Puts switches in place, given what stands under `[kill]`; gives the moment before the
+    /// rename.
+    pub(crate) fn write_switches(&self, entries: &str) -> io::Result<Instant> {
+        self.put("switches.toml", &format!("[kill]\n{entries}\n"))
+    }
+
+    /// Writes beside the watched directory, then renames: readers see the old or the new file.
+    fn put(&self, name: &str, text: &str) -> io::Result<Instant> {
+        let written = self.scratch.path().join(name);
+        fs::write(&written, text)?;
+        let before = Instant::now();
+        fs::rename(&written, self.directory().join(name))?;
+        Ok(before)
+    }
+}
