@@ -62,6 +62,19 @@ impl Client {
         }
     }
 
+    /// Connects, unless nobody listens any more.
+    pub fn try_connect(address: SocketAddr) -> Option<Client> {
+        let stream = TcpStream::connect(address).ok()?;
+        Some(Client {
+            wire: Wire::new(stream, PATIENCE),
+        })
+    }
+
+    /// Whether no part of an answer is waiting to be read.
+    pub fn nothing_came(&self) -> bool {
+        self.wire.unused().is_empty()
+    }
+
     /// Sends bytes; panics when the gateway does not take them.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("the gateway reads");
