@@ -3,6 +3,7 @@
 mod support;
 
 use support::*;
+use tempfile::TempDir;
 
 fn base() -> Config {
     Config::new()
@@ -14,8 +15,11 @@ fn base() -> Config {
 fn fails_to_start(config: &Config) -> Exit {
     let directory = tempfile::tempdir().expect("a directory");
     config.write(directory.path());
-    let path = directory.path().to_string_lossy().into_owned();
-    run_to_exit(&["--config", &path, "run"])
+    fails_in(&directory)
+}
+
+fn fails_in(directory: &TempDir) -> Exit {
+    run_to_exit(&["--config", &directory.path().to_string_lossy(), "run"])
 }
 
 #[test]
@@ -39,9 +43,16 @@ fn a_bad_entry_at_start_is_reported_and_the_rest_applies() {
 
 #[test]
 fn an_unparsable_switches_file_stops_the_start() {
-    for text in ["[kill\na = \"drop\"\n", "this is no TOML at all\n"] {
-        let exit = fails_to_start(&base().switches(text));
-        assert_eq!(exit.code, Some(1), "{text}: {}", exit.output);
+    for bytes in [
+        &b"this is no TOML at all\n"[..],
+        b"\xff\xfe[kill]\n",
+        b"\0\0\0\0",
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        base().write(directory.path());
+        std::fs::write(directory.path().join("switches.toml"), bytes).expect("written");
+        let exit = fails_in(&directory);
+        assert_eq!(exit.code, Some(1), "{}", exit.output);
         assert!(exit.output.contains("switches.toml"), "{}", exit.output);
     }
 }

@@ -117,8 +117,9 @@ fn keys_of_later_versions_are_refused_and_never_ignored() {
         ("breaker", "breaker = { consecutive_failures = 3 }"),
         ("archive", "kill_switch = { mode = \"archive\" }"),
     ] {
-        let keys = format!("path = \"/{name}\"\nrespond = {{ status = 200 }}\n{keys}");
-        let exit = run_on(&base().route(name, &keys), "check");
+        let keys = format!("path = \"/{name}\"\nupstream = \"u\"\n{keys}");
+        let config = base().endpoints("u", &["http://127.0.0.1:9".to_owned()], "");
+        let exit = run_on(&config.route(name, &keys), "check");
         assert_eq!(exit.code, Some(1), "{name}: {}", exit.output);
         let said = exit.output.contains("not supported yet");
         assert!(said, "{name}: {}", exit.output);

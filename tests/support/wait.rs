@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen. Far beyond what anything takes, because the
 /// machine may be busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 const POLL: Duration = Duration::from_millis(5);
 
