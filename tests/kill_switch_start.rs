@@ -45,7 +45,7 @@ fn a_bad_entry_at_start_is_reported_and_the_rest_applies() {
 fn an_unparsable_switches_file_stops_the_start() {
     for bytes in [
         &b"this is no TOML at all\n"[..],
-        b"\xff\xfe[kill]\n",
+        b"\xff\xfe\xfd",
         b"\0\0\0\0",
     ] {
         let directory = tempfile::tempdir().expect("a directory");
