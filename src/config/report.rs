@@ -93,8 +93,13 @@ impl<'f> Report<'f> {
             String::new(),
             Complaint::new(message),
         );
-        if self.broken_lines.borrow_mut().insert((file, problem.line)) {
-            self.found.borrow_mut().push((place, problem));
+        // An array left open takes every line below for an element: one complaint is enough.
+        let swallowed = problem.message.starts_with("missing comma");
+        let mut found = self.found.borrow_mut();
+        let repeats = |(_, last): &(Place, Problem)| swallowed && last.message == problem.message;
+        let new = self.broken_lines.borrow_mut().insert((file, problem.line));
+        if new && !found.last().is_some_and(repeats) {
+            found.push((place, problem));
         }
     }
 

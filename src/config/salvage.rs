@@ -331,10 +331,10 @@ pub(super) fn table_like_kill<'t>(name: &str, node: Node<'t>) -> Option<Table<'t
     }
     let only = table.entries.pop().filter(|_| table.entries.is_empty())?;
     let joined = format!("{name}.{}", only.key);
-    match only.value.value {
-        Value::Table(table) if near(&joined) => Some(table),
-        _ => None,
-    }
+    let Value::Table(table) = only.value.value else {
+        return None;
+    };
+    near(&joined).then_some(table)
 }
 
 fn parse(text: &str, base: usize) -> Option<Table<'_>> {
