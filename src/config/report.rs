@@ -87,14 +87,11 @@ impl<'f> Report<'f> {
             end: (base + span.end) as u32,
         };
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        let problem = self.problem(
-            Severity::Error,
-            place,
-            String::new(),
-            Complaint::new(message),
-        );
         // An array left open takes every line below for an element: one complaint is enough.
-        let swallowed = problem.message.starts_with("missing comma");
+        let swallowed = message.starts_with("missing comma");
+        let hint = swallowed.then(|| "is the list above closed with `]`?".to_owned());
+        let complaint = Complaint::new(message).maybe_hint(hint);
+        let problem = self.problem(Severity::Error, place, String::new(), complaint);
         let mut found = self.found.borrow_mut();
         let repeats = |(_, last): &(Place, Problem)| swallowed && last.message == problem.message;
         let new = self.broken_lines.borrow_mut().insert((file, problem.line));
@@ -114,7 +111,11 @@ impl<'f> Report<'f> {
         let first = self.name(at(first..first));
         let span = error.span().unwrap_or(0..0);
         let text = &self.files[file as usize].text;
-        let key = text.get(span.clone()).unwrap_or_default().to_owned();
+        let key = text.get(span.clone()).unwrap_or_default();
+        let line = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+        // In a header the whole name says more than its last part.
+        let header = text[line..span.end].trim_start().strip_prefix('[');
+        let key = header.unwrap_or(key).to_owned();
         let complaint = Complaint::new(format!("defined twice: here and at {first}"));
         self.error(at(span), key, complaint.hint("remove one of them"));
     }

@@ -190,10 +190,21 @@ pub(super) fn read<'t>(
     report: &Report<'_>,
 ) -> Table<'t> {
     let (document, errors) = DeTable::parse_recoverable(&file.text);
+    let mut repeated_table = None;
     for error in &errors {
         let span = error.span().filter(|_| error.message() == "duplicate key");
-        match span.and_then(|span| first_of(&file.text, span.start)) {
-            Some(first) => report.twice((index as u32, first), error),
+        let Some(at) = span.map(|span| span.start) else {
+            report.syntax(index as u32, 0, error);
+            continue;
+        };
+        let header = file.text[..at].rfind("\n[");
+        match first_of(&file.text, at) {
+            Some(first) => {
+                repeated_table = header;
+                report.twice((index as u32, first), error);
+            }
+            // The keys of a table that is there twice meet those of the first.
+            None if header.is_some() && header == repeated_table => {}
             None => report.syntax(index as u32, 0, error),
         }
     }

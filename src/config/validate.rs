@@ -228,7 +228,6 @@ mod tests {
         let files = [SourceFile::new("seawall.toml", text)];
         let errors = load(&files, &|_| None).unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:#?}");
-        assert_eq!(errors.len(), 1, "{errors:#?}");
         let text =
             "[server]\nworkers = \n[routes.x]\npath = \"/x\"\nrespond = {}\ntimeout = \"soon\"\n";
         let files = [SourceFile::new("seawall.toml", text)];
@@ -238,5 +237,33 @@ mod tests {
             .map(|e| e.line)
             .collect();
         assert_eq!(lines, [2, 6]);
+    }
+
+    /// Every line of an error is a line of its file, and nothing panics.
+    fn survives(text: &str) {
+        let files = [SourceFile::new("seawall.toml", text)];
+        for problem in load(&files, &|_| None).err().unwrap_or_default() {
+            assert!(problem.line >= 1 && !problem.render(false).is_empty());
+        }
+    }
+
+    #[test]
+    fn truncated_and_corrupted_files_are_read_without_a_panic() {
+        let text = concat!(
+            include_str!("../../config/seawall.toml"),
+            include_str!("../../config/routes.d/game.toml")
+        );
+        for cut in (0..text.len())
+            .step_by(7)
+            .filter(|cut| text.is_char_boundary(*cut))
+        {
+            survives(&text[..cut]);
+        }
+        let nasty = "\"'[]{}=,#\n\r\\\0é.$";
+        for (at, c) in (0..text.len()).step_by(11).zip(nasty.chars().cycle()) {
+            let mut text = text.to_owned();
+            text.replace_range(at..at + 1, c.encode_utf8(&mut [0; 4]));
+            survives(&text);
+        }
     }
 }
