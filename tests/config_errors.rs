@@ -806,3 +806,28 @@ all = "drop"
 "#
     ));
 }
+
+#[test]
+fn table_twice() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.x]
+path = "/x"
+respond = {}
+
+[routes.x]
+path = "/y"
+"#
+    ));
+}
+
+#[test]
+fn array_left_open() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://a"
+[routes.x]
+path = "/x"
+upstream = "up"
+"#
+    ));
+}

@@ -172,6 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_directory_is_valid() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let findings = inspect(&dir);
+        assert_eq!(
+            summary(&findings),
+            "config is valid: 7 routes, 5 upstreams, 0 switches thrown"
+        );
+        assert!(findings.warnings.is_empty() && findings.ignored.is_empty());
+    }
+
+    #[test]
     fn errors_of_structure_and_switches_are_found_together() {
         let structure = "[routes.ping]\npath = \"/ping\"\nupstream = \"no\"\ntimeout = 3\n";
         let dir = directory(structure, Some("[kill]\nping = \"drp\"\npong = \"drop\"\n"));
