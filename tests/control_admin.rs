@@ -1,5 +1,7 @@
 //! The admin and probe listeners, over real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod control_support;
 
 use std::time::Duration;

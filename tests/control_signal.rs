@@ -1,5 +1,7 @@
 //! SIGHUP, in a process of its own: the signal reaches every gateway in it.
 
+#![allow(clippy::unwrap_used)]
+
 mod control_support;
 
 use control_support::{Gateway, route, wait_for};

@@ -1,6 +1,7 @@
 //! A control thread over a scratch directory, without a server.
 // Each test binary uses its part of it; waiting needs the real clock.
-#![allow(dead_code, unreachable_pub, clippy::disallowed_methods)]
+#![allow(dead_code, unreachable_pub)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
