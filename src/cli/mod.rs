@@ -1,12 +1,60 @@
 //! Floor 10: the command line, one file a command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage. Errors go to standard error, data to standard output.
 
 pub mod check;
+mod demo;
+mod healthcheck;
+mod run;
+mod running;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An HTTP API gateway with a kill switch on every route.
+#[derive(Debug, Parser)]
+#[command(name = "seawall", version, about)]
+struct Arguments {
+    /// The configuration directory: seawall.toml, routes.d/*.toml and switches.toml.
+    #[arg(long, value_name = "DIR", default_value = "config", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway. SIGTERM drains, SIGINT drains without delay, SIGHUP reloads.
+    Run(run::RunArguments),
+    /// Validates the configuration and shows every error at once.
+    Check {
+        /// A JSON document on standard output, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
+    Healthcheck(healthcheck::HealthcheckArguments),
+    /// Runs the gateway with sample services and synthetic clients in this process.
+    Demo(demo::DemoArguments),
+}
 
 /// Runs the command that the arguments name.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let _ = args.count();
-    ExitCode::SUCCESS
+    let Arguments { config, command } = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are data: 0 and standard output.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    match command.unwrap_or_else(|| Command::Run(run::RunArguments::default())) {
+        Command::Run(arguments) => run::run(config, &arguments),
+        Command::Check { json } => check::run(&config, json),
+        Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
+        Command::Demo(arguments) => demo::run(config, &arguments),
+    }
 }

@@ -163,8 +163,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads each item of a list; those that are wrong are reported and left out. A single
-    /// string stands for a list of one when `single` says so.
+    /// Reads each item of a list; those that are wrong are reported and left out, and `None`
+    /// says that none was right. A string stands for a list of one when `single` says so.
     pub(super) fn read_list<T>(
         &self,
         key: &str,
@@ -183,10 +183,12 @@ impl<'a> Cursor<'a> {
             };
             return self.decode(key, (node, own), |node| Err(expected(what, node)));
         };
-        let decoded = items
+        let decoded: Vec<Option<T>> = items
             .iter()
-            .map(|item| self.decode(key, (item, own), &decode));
-        Some(decoded.collect::<Vec<_>>().into_iter().flatten().collect())
+            .map(|item| self.decode(key, (item, own), &decode))
+            .collect();
+        let whole = decoded.iter().any(Option::is_some) || decoded.is_empty();
+        whole.then(|| decoded.into_iter().flatten().collect())
     }
 
     /// Opens a table below this one; `None` when it is absent or no table.

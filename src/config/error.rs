@@ -171,7 +171,15 @@ mod tests {
 
     #[test]
     fn several_lines_show_the_source() {
-        insta::assert_snapshot!(example().render(false), @"");
+        insta::assert_snapshot!(example().render(false), @r#"
+        error: routes.x.timeout: expected a duration
+          --> config/seawall.toml:12:11
+           |
+        12 | timeout = "3 parsecs"
+           |           ^^^^^^^^^^^
+           |
+           = help: write "3s"
+        "#);
     }
 
     #[test]
@@ -181,7 +189,10 @@ mod tests {
             problem.to_string(),
             "config/seawall.toml: there is no such file"
         );
-        insta::assert_snapshot!(problem.render(false), @"");
+        insta::assert_snapshot!(problem.render(false), @r"
+        error: there is no such file
+        --> config/seawall.toml
+        ");
     }
 
     #[test]

@@ -163,11 +163,20 @@ pub(super) fn did_you_mean<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
     let allowed = (written.chars().count() / 3).clamp(1, 3);
+    let rank = |candidate: &str| {
+        // `listen_address` for `listen`: far in letters, near in meaning.
+        if candidate.len() >= 4 && written.starts_with(candidate) {
+            return Some(allowed);
+        }
+        if candidate.len().abs_diff(written.len()) > allowed {
+            return None;
+        }
+        let distance = strsim::osa_distance(written, candidate);
+        (distance <= allowed).then_some(distance)
+    };
     candidates
         .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(written.len()) <= allowed)
-        .map(|candidate| (strsim::osa_distance(written, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter_map(|candidate| Some((rank(candidate)?, candidate)))
         .min()
         .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
 }
@@ -187,6 +196,8 @@ mod tests {
             did_you_mean("teir", keys).as_deref(),
             Some("did you mean `tier`?")
         );
+        let longer = did_you_mean("path_prefix", keys);
+        assert_eq!(longer.as_deref(), Some("did you mean `path`?"));
         assert_eq!(did_you_mean("colour", keys), None);
     }
 

@@ -95,7 +95,7 @@ fn document<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document<'t> {
             base: 0,
             environment: None,
         };
-        return well_formed(builder.table(table.into_inner()).entries, report);
+        return well_formed(file, builder.table(table.into_inner()).entries, report);
     }
     let mut document = salvage(file, report);
     let mut seen = BTreeMap::new();
@@ -116,7 +116,7 @@ fn document<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document<'t> {
     document
 }
 
-fn well_formed<'t>(top: Vec<Entry<'t>>, report: &Report<'_>) -> Document<'t> {
+fn well_formed<'t>(file: &SourceFile, top: Vec<Entry<'t>>, report: &Report<'_>) -> Document<'t> {
     let mut document = Document {
         parsed: true,
         ..Document::default()
@@ -152,7 +152,9 @@ fn well_formed<'t>(top: Vec<Entry<'t>>, report: &Report<'_>) -> Document<'t> {
             }
             continue;
         }
-        if entry.value.as_table().is_none() {
+        // An inline table has its own line, like a word; other tables have a header.
+        let inline = file.text[entry.value.place.start as usize..].starts_with('{');
+        if entry.value.as_table().is_none() || (inline && !kill) {
             report.error(
                 entry.key_place,
                 entry.key.to_string(),
@@ -368,3 +370,6 @@ fn reached<'s>(entry: &KillEntry, key: &KillKey, settings: &'s Settings) -> Reac
     }
     hollow.map_or(Reach::Fine, Reach::Hollow)
 }
+
+#[cfg(test)]
+mod tests;

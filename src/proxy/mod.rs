@@ -1,1 +1,19 @@
-//! placeholder
+//! Floor 8: the walk of a request, from its head to the end of its response.
+
+mod absorb;
+mod attempt;
+mod examine;
+mod exchange;
+mod gateway;
+mod handle;
+mod headers;
+mod peer;
+mod refusal;
+mod reply;
+mod worker;
+
+pub use gateway::{Gateway, serve};
+pub use peer::Peer;
+pub use refusal::raw_refusal;
+pub use reply::ReplyBody;
+pub use worker::{View, Worker};

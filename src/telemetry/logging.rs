@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -12,10 +12,19 @@ use super::lines::{LineSink, LineWriter};
 #[derive(Debug)]
 pub struct Logs {
     _events: LineWriter,
+    filter: reload::Handle<EnvFilter, Registry>,
     access: Option<LineWriter>,
 }
 
 impl Logs {
+    /// Changes what is logged; a filter that cannot be read changes nothing.
+    pub fn set_filter(&self, filter: &str) {
+        if let Ok(filter) = EnvFilter::try_new(filter) {
+            // Fails only when another subscriber was there first, as in tests.
+            let _ = self.filter.reload(filter);
+        }
+    }
+
     /// Where access log lines go, if anywhere.
     pub fn access(&self) -> Option<LineSink> {
         self.access.as_ref().and_then(LineWriter::sink)
@@ -51,23 +60,22 @@ impl Logs {
 /// When no writer thread can be started.
 pub fn init(filter: &str) -> std::io::Result<Logs> {
     let events = LineWriter::start("log", std::io::stderr())?;
-    if let Some(sink) = events.sink() {
-        let layer = tracing_subscriber::fmt::layer()
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
+    let layer = events.sink().map(|sink| {
+        tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_target(false)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(sink);
-        let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-        // Fails only when a subscriber is there already, as in tests.
-        let _ = tracing_subscriber::registry()
-            .with(filter)
-            .with(layer)
-            .try_init();
-    }
+            .with_writer(sink)
+    });
+    // Fails only when a subscriber is there already, as in tests.
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
     Ok(Logs {
         _events: events,
+        filter: handle,
         access: None,
     })
 }

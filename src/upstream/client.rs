@@ -21,6 +21,7 @@ use super::body::{Progress, RequestBody};
 use super::endpoints::{Endpoint, Upstream};
 use super::pool::{Pool, Sender};
 use super::spec::KeepaliveSpec;
+use crate::telemetry::UpstreamMetrics;
 use crate::vocab::Clock;
 
 /// One worker's client: its pool, and the order in which endpoints take turns.
@@ -177,9 +178,27 @@ impl Lease {
     }
 }
 
+/// Counts an attempt as in flight until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<UpstreamMetrics>);
+
+impl InFlight {
+    /// Takes over the counting of an attempt that was counted when it began.
+    pub fn begun(metrics: Arc<UpstreamMetrics>) -> InFlight {
+        InFlight(metrics)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// A response body on its way from an upstream.
 pub struct ResponseBody {
     incoming: Incoming,
+    in_flight: Option<InFlight>,
     lease: Option<Lease>,
     silence: Duration,
     armed: bool,
@@ -210,6 +229,7 @@ impl ResponseBody {
     fn new(incoming: Incoming, lease: Lease) -> ResponseBody {
         let mut body = ResponseBody {
             incoming,
+            in_flight: None,
             lease: Some(lease),
             silence: Duration::MAX,
             armed: false,
@@ -222,6 +242,11 @@ impl ResponseBody {
     /// Sets the longest silence.
     pub fn allow_silence(&mut self, silence: Duration) {
         self.silence = silence;
+    }
+
+    /// Keeps the attempt in flight until this body ends or is dropped.
+    pub fn count_in_flight(&mut self, guard: InFlight) {
+        self.in_flight = Some(guard);
     }
 
     fn end_if_over(&mut self) {

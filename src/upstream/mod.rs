@@ -9,7 +9,9 @@ mod spec;
 
 pub use balance::Turn;
 pub use body::{BodyFault, BodyLimits, BoxError, Progress, RequestBody, Waiting};
-pub use client::{Client, ConnectError, Connection, Failure, ResponseBody, ResponseFault};
+pub use client::{
+    Client, ConnectError, Connection, Failure, InFlight, ResponseBody, ResponseFault,
+};
 pub use endpoints::{Endpoint, Upstream};
 pub use pool::Pool;
 pub use spec::{EndpointSpec, KeepaliveSpec, UpstreamSpec};

@@ -88,11 +88,11 @@ use RetryAfter::{Never, Sent};
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = Reason::TABLE.len();
+    pub const COUNT: usize = 16;
 
     /// The table, in the order of [`Reason::index`].
     #[rustfmt::skip]
-    pub const TABLE: [Row; 16] = [
+    pub const TABLE: [Row; Reason::COUNT] = [
         row(Reason::NoRoute, "no_route", 404, false, Never, "nothing matches"),
         row(Reason::MethodNotAllowed, "method_not_allowed", 405, false, Never, "the path matches a route, the method none"),
         row(Reason::BadRequest, "bad_request", 400, true, Never, "malformed or ambiguous message"),

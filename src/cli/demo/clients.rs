@@ -1,0 +1,145 @@
+//! Synthetic clients: for each route a few requests a second, over keep-alive connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::snapshot::{Live, Phase, Route};
+use crate::vocab::Tier;
+
+/// Routes that get clients; a demo is to be watched, not to be a load test.
+const MOST_ROUTES: usize = 40;
+/// Pause of a client whose connection ended.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// Starts one client for each route of the snapshot that holds now, all on one thread.
+pub(super) fn start(live: Arc<Live>, gateway: SocketAddr) -> io::Result<()> {
+    let snapshot = live.load();
+    let routes = snapshot.table.routes.iter().take(MOST_ROUTES);
+    let scripts: Vec<Script> = routes.map(|route| Script::of(route, gateway)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new()
+        .name("demo-clients".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                for script in scripts {
+                    tokio::spawn(play(script, gateway, Arc::clone(&live)));
+                }
+                let mut phase = live.watch_phase();
+                let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+            });
+        })?;
+    Ok(())
+}
+
+/// What one client sends again and again.
+struct Script {
+    request: Vec<u8>,
+    pause: Duration,
+}
+
+impl Script {
+    fn of(route: &Route, gateway: SocketAddr) -> Script {
+        let matches = &route.spec.matches;
+        let method = matches.methods.first().map_or("GET", |method| method.as_str());
+        let host = match &matches.host {
+            Some(host) => host.to_string().replace('*', "demo"),
+            None => gateway.to_string(),
+        };
+        let path = sample_path(matches.path.as_str());
+        let body = match method {
+            "POST" | "PUT" | "PATCH" => r#"{"player":"p1","value":42}"#,
+            _ => "",
+        };
+        let per_second = match route.spec.tier {
+            Tier::Core => 40,
+            Tier::Standard => 25,
+            Tier::Sheddable => 60,
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len(),
+        );
+        Script {
+            request: request.into_bytes(),
+            pause: Duration::from_millis(1000 / per_second),
+        }
+    }
+}
+
+/// A path that the pattern takes.
+fn sample_path(pattern: &str) -> String {
+    let segments = pattern.split('/').map(|segment| {
+        if segment.starts_with("{*") {
+            "x"
+        } else if segment.starts_with('{') {
+            "p1"
+        } else {
+            segment
+        }
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+async fn play(script: Script, gateway: SocketAddr, live: Arc<Live>) {
+    while live.phase() == Phase::Serving {
+        if let Err(error) = converse(&script, gateway, &live).await {
+            tracing::debug!(%error, "a demo client's connection ended");
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+async fn converse(script: &Script, gateway: SocketAddr, live: &Live) -> io::Result<()> {
+    let mut stream = TcpStream::connect(gateway).await?;
+    stream.set_nodelay(true)?;
+    let mut ticks = tokio::time::interval(script.pause);
+    while live.phase() == Phase::Serving {
+        ticks.tick().await;
+        stream.write_all(&script.request).await?;
+        read_answer(&mut stream).await?;
+    }
+    Ok(())
+}
+
+/// Reads one answer whose length its head announces, as the sample services and the gateway do.
+async fn read_answer(stream: &mut TcpStream) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:"))
+                .and_then(|value| value.trim().parse::<usize>().ok())
+                .unwrap_or(0);
+            let missing = (end + 4 + length).saturating_sub(bytes.len());
+            let mut rest = vec![0; missing];
+            stream.read_exact(&mut rest).await?;
+            return match head.contains("connection: close") {
+                true => Err(io::ErrorKind::ConnectionAborted.into()),
+                false => Ok(()),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_path_has_no_captures_left() {
+        assert_eq!(sample_path("/v1/stats/{player}"), "/v1/stats/p1");
+        assert_eq!(sample_path("/assets/{*rest}"), "/assets/x");
+        assert_eq!(sample_path("/"), "/");
+    }
+}

@@ -1,0 +1,182 @@
+//! A gateway in this process: configuration, control, sockets and workers put together.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::config::{AccessLog, process_environment};
+use crate::control::admin::{self, Scope};
+use crate::control::{Amend, Control, Options, Status};
+use crate::server::{self, Ending, Server};
+use crate::snapshot::Live;
+use crate::telemetry::{self, GatewayMetrics, ListenerKind, Logs};
+
+/// What a gateway is started with.
+pub(super) struct Start {
+    pub(super) dir: PathBuf,
+    pub(super) no_switches: bool,
+    pub(super) share_port: bool,
+    pub(super) amend: Option<Amend>,
+    /// A log filter over the configured one.
+    pub(super) log: Option<&'static str>,
+}
+
+/// A gateway that accepts connections.
+pub(super) struct Running {
+    logs: Logs,
+    control: Control,
+    server: Server,
+    admin: TcpListener,
+    probe: Option<TcpListener>,
+    pub(super) live: Arc<Live>,
+    pub(super) status: Arc<Status>,
+    /// Where clients connect.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Where the admin listener is.
+    pub(super) admin_address: SocketAddr,
+}
+
+impl Running {
+    /// Loads the configuration, binds every address, starts the workers. What goes wrong is one
+    /// text for standard error.
+    pub(super) fn start(start: Start) -> Result<Running, String> {
+        let mut logs = telemetry::init(start.log.unwrap_or("info")).map_err(|e| e.to_string())?;
+        count_on_file_descriptors();
+        let options = Options {
+            dir: start.dir,
+            no_switches: start.no_switches,
+            environment: process_environment(),
+            amend: start.amend,
+        };
+        let metrics = Arc::new(GatewayMetrics::default());
+        let control = Control::start(options, metrics).map_err(|e| e.to_string())?;
+        let (live, status) = (control.live(), control.status());
+        let snapshot = live.load();
+        let settings = snapshot.settings();
+        if start.log.is_none() {
+            logs.set_filter(&settings.telemetry.log);
+        }
+        open_access_log(&mut logs, &settings.telemetry.access_log)?;
+        let listen = &settings.server.listen;
+        let listeners = server::bind(listen, settings.server.workers, start.share_port)
+            .map_err(|e| e.to_string())?;
+        let admin = server::bind_plain(settings.admin.listen, "admin.listen")
+            .map_err(|e| e.to_string())?;
+        let bind_probe = |address| server::bind_plain(address, "admin.probe_listen");
+        let probe = settings.admin.probe_listen.map(bind_probe);
+        let probe = probe.transpose().map_err(|e| e.to_string())?;
+        let addresses = listeners.addresses.clone();
+        let admin_address = admin.local_addr().map_err(|e| e.to_string())?;
+        let server = server::start(listeners, &live, logs.access().as_ref())
+            .map_err(|e| format!("workers cannot be started: {e}"))?;
+        let running = Running {
+            logs,
+            control,
+            server,
+            admin,
+            probe,
+            live,
+            status,
+            addresses,
+            admin_address,
+        };
+        running.log_addresses();
+        Ok(running)
+    }
+
+    fn log_addresses(&self) {
+        let log = |kind: ListenerKind, address: SocketAddr| {
+            tracing::info!(listener = kind.as_str(), %address, "listening");
+        };
+        for address in &self.addresses {
+            log(ListenerKind::Client, *address);
+        }
+        log(ListenerKind::Admin, self.admin_address);
+        let probe = self.probe.as_ref().and_then(|probe| probe.local_addr().ok());
+        if let Some(address) = probe {
+            log(ListenerKind::Probe, address);
+        }
+    }
+
+    /// Runs control and the admin listener on this thread until a signal has drained the workers.
+    pub(super) fn until_drained(self) -> Result<ExitCode, String> {
+        self.until_drained_beside(std::future::pending())
+    }
+
+    /// The same, with something else to run on the thread meanwhile.
+    pub(super) fn until_drained_beside(
+        self,
+        beside: impl Future<Output = ()>,
+    ) -> Result<ExitCode, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| e.to_string())?;
+        let Running {
+            logs,
+            control,
+            server,
+            admin,
+            probe,
+            live,
+            status,
+            ..
+        } = self;
+        let ending = runtime.block_on(async {
+            let serve = |listener: TcpListener, scope| {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let served = admin::serve(listener, scope, Arc::clone(&live), Arc::clone(&status));
+                tokio::spawn(served);
+                std::io::Result::Ok(())
+            };
+            serve(admin, Scope::Full)?;
+            if let Some(probe) = probe {
+                serve(probe, Scope::Probe)?;
+            }
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+            tokio::select! {
+                ending = server::drain(&live, &server) => ending,
+                () = control.run() => Ok(Ending::Drained),
+                () = async { beside.await; std::future::pending().await } => Ok(Ending::Drained),
+            }
+        });
+        // Reading a configuration beside the control thread must not hold up the end.
+        runtime.shutdown_background();
+        let ending = ending.map_err(|e| format!("signals cannot be received: {e}"))?;
+        server.join();
+        let code = match ending {
+            Ending::Drained | Ending::Forced(0) => {
+                tracing::info!("drained");
+                ExitCode::SUCCESS
+            }
+            Ending::Forced(cut) => {
+                tracing::warn!(connections = cut, "stopped; connections were cut");
+                ExitCode::FAILURE
+            }
+        };
+        drop(logs);
+        Ok(code)
+    }
+}
+
+fn open_access_log(logs: &mut Logs, target: &AccessLog) -> Result<(), String> {
+    match target {
+        AccessLog::Off => Ok(()),
+        AccessLog::Stdout => logs.access_to_stdout().map_err(|e| e.to_string()),
+        AccessLog::File(path) => logs.access_to_file(path).map_err(|error| {
+            let path = path.display();
+            format!("{path} cannot be opened ({error}); change telemetry.access_log")
+        }),
+    }
+}
+
+/// Each proxied connection takes two file descriptors; shells start programs with few.
+fn count_on_file_descriptors() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit >= 4096 => {}
+        Ok(limit) => tracing::warn!(limit, "few file descriptors: raise the limit (ulimit -n)"),
+        Err(error) => tracing::warn!(%error, "the file descriptor limit stays as it is"),
+    }
+}

@@ -1,0 +1,138 @@
+//! Where a thrown kill switch acts; and how bodies that go nowhere are read.
+
+use std::sync::Arc;
+
+use http::header;
+use http::{Request, Response};
+
+use super::examine::Facts;
+use super::exchange::Exchange;
+use super::handle::limits;
+use super::headers::X_REQUEST_ID;
+use super::refusal::{CLOSE, NO_STORE, Refusal};
+use super::reply::ReplyBody;
+use crate::policy::kill::{KillOrder, Mode};
+use crate::telemetry::KillOutcome;
+use crate::upstream::{BodyFault, RequestBody};
+use crate::vocab::{By, Reason};
+
+/// Most bytes of a body that is read only to keep the connection after a refusal.
+const SETTLE_BYTES: u64 = 64 * 1024;
+
+/// Whether the connection must end with the answer, because the body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Close(pub(crate) bool);
+
+/// A request that a switch took; only its answer is left to make.
+#[derive(Debug)]
+pub(crate) struct Absorbed {
+    order: Arc<KillOrder>,
+    close: Close,
+}
+
+/// Takes a request off the walk, before anything that costs.
+pub(crate) async fn absorb(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    facts: &Facts,
+    order: Arc<KillOrder>,
+) -> Result<Absorbed, Refusal> {
+    let outcome = match order.mode {
+        Mode::Drop => KillOutcome::Dropped,
+        Mode::Reject => KillOutcome::Rejected,
+        // Configuration refuses this mode until there is a journal to keep the payload.
+        Mode::Archive => KillOutcome::Lost,
+    };
+    exchange.killed = Some((order.mode, outcome));
+    let route = exchange.route.map(|id| exchange.view.snapshot.route(id));
+    let max = route.map_or(SETTLE_BYTES, |route| route.max_body);
+    let close = drain(exchange, request, facts, max).await;
+    if close.is_err() {
+        exchange.killed = Some((order.mode, KillOutcome::Aborted));
+    }
+    close.map(|close| Absorbed { order, close })
+}
+
+/// Reads a body and throws it away, within `max` and the body timers, so that keep-alive goes
+/// on. Past either the answer comes at once and the connection ends. A client that waits for
+/// 100 Continue, or announces too much, sends nothing.
+pub(crate) async fn drain(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    facts: &Facts,
+    max: u64,
+) -> Result<Close, Refusal> {
+    if request.body().is_empty() {
+        return Ok(Close(false));
+    }
+    let announced = request.body().announced();
+    if facts.expects_continue || announced.is_some_and(|bytes| bytes > max) {
+        return Ok(Close(true));
+    }
+    let limits = limits(&exchange.view, max);
+    exchange.progress = request.body_mut().meter(limits, exchange.start);
+    match request.body_mut().discard().await {
+        Ok(()) => Ok(Close(false)),
+        Err(BodyFault::TooLarge | BodyFault::TooSlow) => Ok(Close(true)),
+        Err(BodyFault::Malformed | BodyFault::Gone) => Err(Reason::BadRequest.into()),
+    }
+}
+
+/// After a refusal: reads a small body that is on its way, so that the connection can be kept.
+///
+/// # Errors
+/// When the connection must end instead.
+pub(crate) async fn settle(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<(), Close> {
+    let body = request.body();
+    if body.is_empty() {
+        // Empty from the start, or on its way to an upstream that failed.
+        return match &exchange.progress {
+            Some(progress) if !progress.done() => Err(Close(true)),
+            _ => Ok(()),
+        };
+    }
+    let waits = request.headers().contains_key(header::EXPECT);
+    let large = body.announced().is_none_or(|bytes| bytes > SETTLE_BYTES);
+    if waits || large {
+        return Err(Close(true));
+    }
+    if exchange.progress.is_none() {
+        let limits = limits(&exchange.view, SETTLE_BYTES);
+        exchange.progress = request.body_mut().meter(limits, exchange.start);
+    }
+    request.body_mut().discard().await.map_err(|_| Close(true))
+}
+
+impl Absorbed {
+    /// The answer of the switch.
+    pub(crate) fn answer(self, mut exchange: Exchange) -> Response<ReplyBody> {
+        let Absorbed { order, close } = self;
+        if order.mode == Mode::Reject {
+            let refusal = Refusal {
+                close: close.0,
+                status: Some(order.status),
+                retry_after: order.retry_after,
+                ..Reason::Killed.into()
+            };
+            return refusal.answer(By::Kill, exchange);
+        }
+        exchange.answered(By::Kill, order.status.as_u16());
+        let id = exchange.request_id.clone();
+        let close = close.0 || exchange.closes();
+        let mut response = Response::new(ReplyBody::full(order.body.clone(), exchange));
+        *response.status_mut() = order.status;
+        let headers = response.headers_mut();
+        if let Some(kind) = &order.content_type {
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+        headers.insert(X_REQUEST_ID, id);
+        if close {
+            headers.insert(header::CONNECTION, CLOSE);
+        }
+        response
+    }
+}

@@ -1,0 +1,398 @@
+//! Attempts at an upstream: an endpoint, a connection, the request sent, the response head.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::header;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+
+use super::exchange::Exchange;
+use super::headers;
+use super::refusal::{CLOSE, Refusal};
+use super::reply::ReplyBody;
+use crate::config::HostRewrite;
+use crate::snapshot::Route;
+use crate::telemetry::{AttemptOutcome, UpstreamMetrics};
+use crate::upstream::{
+    BodyFault, Connection, Endpoint, Failure, Progress, RequestBody, ResponseBody, Upstream,
+    Waiting,
+};
+use crate::vocab::{By, Clock, Reason};
+
+/// An upstream's answer, its head checked.
+pub(crate) type Answered = Response<ResponseBody>;
+
+/// Gets a response head from the route's upstream.
+///
+/// An endpoint that cannot be connected to is passed over: nothing was sent. A pooled connection
+/// that turns out to be closed is replaced once, if the request may be sent again.
+pub(crate) async fn run(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    route: &Route,
+) -> Result<Answered, Refusal> {
+    let Some(upstream) = &route.upstream else {
+        return Err(Reason::NoEndpoint.into());
+    };
+    let worker = Arc::clone(&exchange.worker);
+    let mut turn = worker.client.turn(upstream);
+    let mut failure = Reason::NoEndpoint;
+    while let Some(endpoint) = turn.next(Clock::now()) {
+        let mut attempt = Attempt {
+            exchange: &mut *exchange,
+            route,
+            upstream,
+            endpoint,
+            resent: false,
+        };
+        match attempt.at_endpoint(request).await {
+            Ok(response) => return Ok(response),
+            Err(Reason::ConnectFailed) => failure = Reason::ConnectFailed,
+            Err(reason) => return Err(reason.into()),
+        }
+    }
+    Err(failure.into())
+}
+
+struct Attempt<'a> {
+    exchange: &'a mut Exchange,
+    route: &'a Route,
+    upstream: &'a Arc<Upstream>,
+    endpoint: &'a Arc<Endpoint>,
+    resent: bool,
+}
+
+impl Attempt<'_> {
+    /// Sends on pooled connections until one takes the request, else on a fresh one.
+    async fn at_endpoint(
+        &mut self,
+        request: &mut Request<RequestBody>,
+    ) -> Result<Answered, Reason> {
+        self.set_host(request.headers_mut());
+        loop {
+            let pooled = match self.resent {
+                true => None,
+                false => self.client().pooled(self.endpoint, Clock::now()),
+            };
+            let connection = match pooled {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let reused = connection.reused;
+            let copy = (reused && resendable(request)).then(|| Copy::of(request));
+            let sent = std::mem::replace(request, Request::new(RequestBody::empty()));
+            match (self.send(connection, sent).await, copy) {
+                (Ok(response), _) => {
+                    *request.method_mut() = response.1;
+                    return Ok(response.0);
+                }
+                (Err(Failed::Unsent(back)), _) if reused => *request = *back,
+                (Err(Failed::Sent(Reason::UpstreamReset)), Some(copy)) => {
+                    self.resent = true;
+                    *request = copy.request();
+                    self.ask_switch()?;
+                }
+                (Err(Failed::Unsent(_)), _) => return Err(Reason::UpstreamReset),
+                (Err(Failed::Sent(reason)), _) => return Err(reason),
+            }
+        }
+    }
+
+    fn client(&self) -> &crate::upstream::Client {
+        &self.exchange.worker.client
+    }
+
+    fn set_host(&self, headers: &mut HeaderMap) {
+        match &self.route.spec.host_rewrite {
+            HostRewrite::Keep => {}
+            HostRewrite::Upstream => {
+                headers.insert(header::HOST, self.endpoint.authority.clone());
+            }
+            HostRewrite::Name(name) => {
+                headers.insert(header::HOST, name.clone());
+            }
+        }
+    }
+
+    /// What is sent again asks the switch that holds now.
+    fn ask_switch(&self) -> Result<(), Reason> {
+        let now = self.exchange.worker.view();
+        let same = Arc::ptr_eq(&now.snapshot.table, &self.exchange.view.snapshot.table);
+        let killed = same && now.snapshot.order(self.route.id).is_some();
+        match killed {
+            true => Err(Reason::Killed),
+            false => Ok(()),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Connection, Reason> {
+        let start = Clock::now();
+        let metrics = Arc::clone(&self.upstream.metrics);
+        let budget = self.budget(start);
+        let whole = budget
+            .deadline(None, start)
+            .saturating_duration_since(start);
+        let allowed = self.upstream.spec.connect_timeout.min(whole);
+        let connecting = self.client().connect(self.endpoint);
+        let reason = match tokio::time::timeout(allowed, connecting).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => {
+                tracing::debug!(endpoint = &*self.endpoint.spec.text, %error, "connect failed");
+                Reason::ConnectFailed
+            }
+            Err(_) if allowed < self.upstream.spec.connect_timeout => Reason::UpstreamTimeout,
+            Err(_) => Reason::ConnectFailed,
+        };
+        let now = Clock::now();
+        if reason == Reason::ConnectFailed {
+            self.endpoint.rest(now);
+        }
+        self.exchange.attempts += 1;
+        metrics.outcome(
+            AttemptOutcome::Failed(reason),
+            now.saturating_duration_since(start),
+        );
+        Err(reason)
+    }
+
+    fn budget(&self, start: Instant) -> Budget {
+        Budget {
+            request: self.exchange.start,
+            attempt: start,
+            timeout: self.route.spec.timeout,
+            attempt_timeout: self.route.spec.attempt_timeout,
+        }
+    }
+
+    /// One request on one connection. The method comes back with the response.
+    async fn send(
+        &mut self,
+        connection: Connection,
+        request: Request<RequestBody>,
+    ) -> Result<(Answered, Method), Failed> {
+        let start = Clock::now();
+        let budget = self.budget(start);
+        let progress = self.exchange.progress.clone();
+        let method = request.method().clone();
+        let keep = self.upstream.spec.keepalive;
+        let mut record = AttemptRecord::begin(&self.upstream.metrics, start);
+        self.exchange.attempts += 1;
+        let sending = self
+            .client()
+            .send(connection, request, keep, progress.clone());
+        let sent = within(sending, &budget, progress.as_deref()).await;
+        let mut response = match sent {
+            Ok(Ok(response)) => response,
+            Ok(Err(Failure::Unsent(request))) => {
+                record.forget();
+                self.exchange.attempts -= 1;
+                return Err(Failed::Unsent(request));
+            }
+            Ok(Err(failure)) => {
+                let reason = reason_of(&failure, progress.as_deref());
+                return Err(record.fail(reason));
+            }
+            Err(TimedOut) => return Err(record.fail(Reason::UpstreamTimeout)),
+        };
+        let status = response.status();
+        if status.is_informational() {
+            return Err(record.fail(Reason::UpstreamInvalid));
+        }
+        headers::scrub_response(response.headers_mut()).map_err(|reason| record.fail(reason))?;
+        record.head(status);
+        let body = response.body_mut();
+        body.allow_silence(self.route.stream_idle_timeout);
+        body.count_in_flight(record.into_guard());
+        Ok((response, method))
+    }
+}
+
+/// Why a request got no response.
+enum Failed {
+    Unsent(Box<Request<RequestBody>>),
+    Sent(Reason),
+}
+
+fn reason_of(failure: &Failure, progress: Option<&Progress>) -> Reason {
+    match progress.and_then(Progress::fault) {
+        Some(BodyFault::TooLarge) => return Reason::BodyTooLarge,
+        Some(BodyFault::TooSlow) => return Reason::RequestTimeout,
+        Some(BodyFault::Malformed | BodyFault::Gone) => return Reason::BadRequest,
+        None => {}
+    }
+    match failure {
+        Failure::Invalid => Reason::UpstreamInvalid,
+        Failure::Unsent(_) | Failure::Reset | Failure::Body => Reason::UpstreamReset,
+    }
+}
+
+/// Counts one attempt, also one whose client went away.
+struct AttemptRecord {
+    metrics: Arc<UpstreamMetrics>,
+    start: Instant,
+    outcome: Option<AttemptOutcome>,
+    counted: bool,
+}
+
+impl AttemptRecord {
+    fn begin(metrics: &Arc<UpstreamMetrics>, start: Instant) -> AttemptRecord {
+        metrics.begin();
+        AttemptRecord {
+            metrics: Arc::clone(metrics),
+            start,
+            outcome: Some(AttemptOutcome::Abandoned),
+            counted: true,
+        }
+    }
+
+    fn fail(&mut self, reason: Reason) -> Failed {
+        self.outcome = Some(AttemptOutcome::Failed(reason));
+        Failed::Sent(reason)
+    }
+
+    /// Nothing was sent: this was no attempt.
+    fn forget(&mut self) {
+        self.outcome = None;
+    }
+
+    fn head(&mut self, status: StatusCode) {
+        let took = Clock::now().saturating_duration_since(self.start);
+        self.outcome = None;
+        self.metrics
+            .outcome(AttemptOutcome::Status(status.as_u16()), took);
+    }
+
+    /// What remains is the response body: in flight until the guard is dropped.
+    fn into_guard(mut self) -> crate::upstream::InFlight {
+        self.counted = false;
+        crate::upstream::InFlight::begun(Arc::clone(&self.metrics))
+    }
+}
+
+impl Drop for AttemptRecord {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome {
+            let took = Clock::now().saturating_duration_since(self.start);
+            self.metrics.outcome(outcome, took);
+        }
+        if self.counted {
+            self.metrics.end();
+        }
+    }
+}
+
+/// Whether a request may be sent again although an upstream may have seen it: idempotent
+/// (RFC 9110, 9.2.2), and without a body, which would be gone.
+fn resendable(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_empty()
+}
+
+/// What is needed to send a request without a body again.
+struct Copy {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Copy {
+    fn of(request: &Request<RequestBody>) -> Copy {
+        Copy {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }
+    }
+
+    fn request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// The time an exchange and its attempt may take until the response head.
+struct Budget {
+    request: Instant,
+    attempt: Instant,
+    timeout: Duration,
+    attempt_timeout: Option<Duration>,
+}
+
+impl Budget {
+    /// The clock runs from the moment the request was received whole. While its body is still
+    /// coming, time spent waiting for the client is the client's (`body_timeout`), time spent
+    /// waiting for the upstream to take more is the upstream's.
+    fn deadline(&self, progress: Option<&Progress>, now: Instant) -> Instant {
+        let since = match progress.map(Progress::waiting) {
+            None => self.request,
+            Some(Waiting::Client) => now,
+            Some(Waiting::Upstream(since)) => since.max(self.request),
+        };
+        let whole = since + self.timeout;
+        match self.attempt_timeout {
+            Some(attempt) => whole.min(since.max(self.attempt) + attempt),
+            None => whole,
+        }
+    }
+}
+
+struct TimedOut;
+
+/// Runs a future within a budget whose end may move while the request body flows.
+async fn within<F: Future>(
+    future: F,
+    budget: &Budget,
+    progress: Option<&Progress>,
+) -> Result<F::Output, TimedOut> {
+    let mut future = pin!(future);
+    let first = budget.deadline(progress, budget.attempt);
+    let mut timer = pin!(tokio::time::sleep_until(first.into()));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Clock::now();
+            let deadline = budget.deadline(progress, now);
+            if deadline <= now {
+                return Poll::Ready(Err(TimedOut));
+            }
+            timer.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Passes an upstream's answer on to the client.
+pub(crate) fn reply(
+    response: Answered,
+    mut exchange: Exchange,
+    method: &Method,
+) -> Response<ReplyBody> {
+    let (mut parts, body) = response.into_parts();
+    let status = parts.status;
+    exchange.answered(By::Upstream, status.as_u16());
+    let close = exchange.closes();
+    if let Some(id) = exchange.route {
+        let edits = &exchange.view.snapshot.route(id).spec.response_headers;
+        headers::edit(&mut parts.headers, edits);
+    }
+    parts
+        .headers
+        .insert(headers::X_REQUEST_ID, exchange.request_id.clone());
+    if close {
+        parts.headers.insert(header::CONNECTION, CLOSE);
+    }
+    parts.version = Version::HTTP_11;
+    let bodiless = *method == Method::HEAD
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    Response::from_parts(parts, ReplyBody::upstream(body, exchange, bodiless))
+}

@@ -1,0 +1,230 @@
+//! The record of one request. Whatever happens to the request, it is counted once: on Drop.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method, Request};
+use serde_json::{Map, Value};
+
+use super::examine;
+use super::peer::Peer;
+use super::worker::{View, Worker};
+use crate::policy::kill::Mode;
+use crate::snapshot::Phase;
+use crate::telemetry::{KillOutcome, LineSink, RouteMetrics};
+use crate::upstream::{Progress, RequestBody};
+use crate::vocab::{By, Clock, Reason, RouteId};
+
+/// One request, from its head to the end of its response.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) view: Arc<View>,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) start: Instant,
+    /// Kept from the client or made.
+    pub(crate) request_id: HeaderValue,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) by: By,
+    pub(crate) code: u16,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) killed: Option<(Mode, KillOutcome)>,
+    pub(crate) progress: Option<Arc<Progress>>,
+    pub(crate) attempts: u32,
+    pub(crate) sent: u64,
+    /// The response was made whole; until then an end means that the client went away.
+    pub(crate) complete: bool,
+    log: Option<Box<LogLine>>,
+}
+
+/// What the access log needs of a request head that is gone by then.
+#[derive(Debug)]
+struct LogLine {
+    sink: LineSink,
+    method: Method,
+    target: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Exchange {
+    pub(crate) fn begin(
+        worker: &Arc<Worker>,
+        peer: &Arc<Peer>,
+        request: &Request<RequestBody>,
+    ) -> Exchange {
+        peer.begin();
+        let view = worker.view();
+        let log = worker
+            .access
+            .as_ref()
+            .map(|sink| LogLine::of(sink, request, &view));
+        let request_id = match examine::kept_request_id(request.headers()) {
+            Some(id) => id.clone(),
+            None => make_request_id(),
+        };
+        Exchange {
+            view,
+            worker: Arc::clone(worker),
+            peer: Arc::clone(peer),
+            start: Clock::now(),
+            request_id,
+            route: None,
+            by: By::Client,
+            code: 499,
+            reason: None,
+            killed: None,
+            progress: None,
+            attempts: 0,
+            sent: 0,
+            complete: false,
+            log,
+        }
+    }
+
+    /// Which route the request belongs to, from now on.
+    pub(crate) fn enter(&mut self, route: RouteId) {
+        self.route = Some(route);
+        self.metrics().begin();
+    }
+
+    /// The counters of the route, or of requests without one.
+    pub(crate) fn metrics(&self) -> &RouteMetrics {
+        match self.route {
+            Some(id) => &self.view.snapshot.route(id).metrics,
+            None => &self.worker.live.metrics.unmatched,
+        }
+    }
+
+    /// Whether the connection ends with this answer because the process is on its way out.
+    pub(crate) fn closes(&self) -> bool {
+        self.worker.live.phase() >= Phase::Draining
+    }
+
+    /// States the answer that the client is about to get.
+    pub(crate) fn answered(&mut self, by: By, code: u16) {
+        self.by = by;
+        self.code = code;
+    }
+
+    fn close_books(&mut self) {
+        let received = self
+            .progress
+            .as_ref()
+            .map_or(0, |progress| progress.received());
+        if !self.complete {
+            if std::thread::panicking() {
+                self.answered(By::Gateway, Reason::Internal.row().status);
+                self.reason = Some(Reason::Internal);
+                self.peer.leave_panicked(self.request_id.clone());
+            } else if self.reason.is_none() {
+                self.answered(By::Client, 499);
+                if let Some((_, outcome)) = &mut self.killed {
+                    *outcome = KillOutcome::Aborted;
+                }
+            }
+        }
+        let metrics = self.metrics();
+        if self.route.is_none() {
+            // Without a route a request is in flight no longer than this.
+            metrics.begin();
+        }
+        if let Some(reason) = self.reason {
+            metrics.refused(reason);
+        }
+        if let Some((mode, outcome)) = self.killed {
+            metrics.killed(mode.index(), outcome, received);
+        }
+        metrics.transferred(received, self.sent);
+        let took = Clock::now().saturating_duration_since(self.start);
+        metrics.end(self.by, self.code, took);
+        if let Some(log) = self.log.take() {
+            log.write(self, received, took.as_secs_f64() * 1e3);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.close_books();
+        self.peer.end();
+    }
+}
+
+/// A UUIDv7 (RFC 9562): sortable by time, so that ids of one incident lie together.
+pub(crate) fn make_request_id() -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Uuid::now_v7().hyphenated();
+    let id = id.encode_lower(&mut text);
+    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+impl LogLine {
+    fn of(sink: &LineSink, request: &Request<RequestBody>, view: &View) -> Box<LogLine> {
+        let names = &view.snapshot.settings().telemetry.log_headers;
+        let headers = names.iter().filter_map(|name| {
+            let value = text(request.headers(), name.as_str())?;
+            Some((name.as_str().to_owned(), value))
+        });
+        Box::new(LogLine {
+            sink: sink.clone(),
+            method: request.method().clone(),
+            target: request.uri().path().to_owned(),
+            headers: headers.collect(),
+        })
+    }
+
+    /// One JSON object, OpenTelemetry attribute names where there are some.
+    fn write(self, exchange: &Exchange, received: u64, took_ms: f64) {
+        let route = exchange
+            .route
+            .map(|id| &exchange.view.snapshot.route(id).spec);
+        let mut line = Map::new();
+        let mut put = |name: &str, value: Value| drop(line.insert(name.to_owned(), value));
+        put("timestamp", now_text().into());
+        put("http.request.method", self.method.as_str().into());
+        put(
+            "http.route",
+            route.map_or("none", |spec| &*spec.name).into(),
+        );
+        put("url.path", self.target.into());
+        put("http.response.status_code", exchange.code.into());
+        put("client.address", exchange.peer.ip().to_string().into());
+        let id = exchange.request_id.to_str().unwrap_or_default();
+        put("request_id", id.into());
+        put("by", exchange.by.as_str().into());
+        if let Some(reason) = exchange.reason {
+            put("reason", reason.as_str().into());
+        }
+        if let Some((mode, _)) = exchange.killed {
+            put("mode", mode.as_str().into());
+        }
+        put("attempts", exchange.attempts.into());
+        if let Some(crate::config::Target::Upstream(name)) = route.map(|spec| &spec.target) {
+            put("upstream", (**name).into());
+        }
+        put("duration_ms", ((took_ms * 1e3).round() / 1e3).into());
+        put("http.request.body.size", received.into());
+        put("http.response.body.size", exchange.sent.into());
+        for (name, value) in self.headers {
+            put(&name, value.into());
+        }
+        let mut bytes = Value::Object(line).to_string().into_bytes();
+        bytes.push(b'\n');
+        self.sink.put(bytes);
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn now_text() -> String {
+    let mut text = String::with_capacity(32);
+    let now = Clock::unix();
+    let time = jiff::Timestamp::from_microsecond(now.as_micros() as i64).unwrap_or_default();
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{time:.6}");
+    text
+}

@@ -1,0 +1,195 @@
+//! THE WALK. What happens to a request, in order, on one screen.
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+
+use super::absorb;
+use super::attempt;
+use super::examine::{self, Facts};
+use super::exchange::Exchange;
+use super::headers;
+use super::peer::Peer;
+use super::refusal::{CLOSE, NO_STORE, Refusal};
+use super::reply::ReplyBody;
+use super::worker::{View, Worker};
+use crate::config::{RespondSpec, Target};
+use crate::matching::{Match, normalise};
+use crate::snapshot::Route;
+use crate::upstream::{BodyLimits, RequestBody};
+use crate::vocab::{By, Reason, RouteId};
+
+/// Walks one request. Never fails: what goes wrong is an answer too.
+pub(crate) async fn handle(
+    worker: &Arc<Worker>,
+    peer: &Arc<Peer>,
+    mut request: Request<RequestBody>,
+) -> Response<ReplyBody> {
+    let mut exchange = Exchange::begin(worker, peer, &request);
+    match walk(&mut exchange, &mut request).await {
+        Ok(Answer::Upstream(response)) => attempt::reply(response, exchange, request.method()),
+        Ok(Answer::Absorbed(absorbed)) => absorbed.answer(exchange),
+        Ok(Answer::Respond(id, close)) => respond(exchange, id, close),
+        Err(mut refusal) => {
+            refusal.close |= absorb::settle(&mut exchange, &mut request).await.is_err();
+            refusal.answer(By::Gateway, exchange)
+        }
+    }
+}
+
+/// Lives for a moment on the stack; a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
+enum Answer {
+    Upstream(attempt::Answered),
+    Absorbed(absorb::Absorbed),
+    Respond(RouteId, absorb::Close),
+}
+
+async fn walk(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+) -> Result<Answer, Refusal> {
+    let view = Arc::clone(&exchange.view);
+    let facts = examine::examine(request)?;
+    let target = find(&view, request)?;
+    exchange.enter(target.route);
+    let route = view.snapshot.route(target.route);
+    if let Some(order) = view.snapshot.order(target.route) {
+        let order = Arc::clone(order);
+        return absorb::absorb(exchange, request, &facts, order)
+            .await
+            .map(Answer::Absorbed);
+    }
+    if facts.upgrade {
+        return Err(Reason::UpgradeRefused.into());
+    }
+    if let Target::Respond(_) = route.spec.target {
+        let close = absorb::drain(exchange, request, &facts, route.max_body).await;
+        return close.map(|close| Answer::Respond(target.route, close));
+    }
+    if facts.seen.via && examine::loops(request.headers(), &view.via) {
+        return Err(Reason::Loop.into());
+    }
+    bound_body(exchange, request, route)?;
+    prepare(exchange, request, &facts, target.path)?;
+    attempt::run(exchange, request, route)
+        .await
+        .map(Answer::Upstream)
+}
+
+/// Where a request goes, and the path that was matched if it is not the one received.
+struct Destination {
+    route: RouteId,
+    path: Option<String>,
+}
+
+/// The most specific route. A path that another server may read differently must lead to the
+/// same route in that reading too, so that there is no way around a switch.
+fn find(view: &View, request: &Request<RequestBody>) -> Result<Destination, Refusal> {
+    let uri = request.uri();
+    let read = normalise(uri.path()).map_err(|_| Reason::BadRequest)?;
+    let host = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => request
+            .headers()
+            .get(http::header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    };
+    let (method, headers) = (request.method(), request.headers());
+    let matcher = &view.snapshot.table.matcher;
+    let found = matcher.find(method, host, &read.path, headers);
+    if let Some(lenient) = &read.lenient
+        && let Match::Route(other) = matcher.find(method, host, lenient, headers)
+        && found != Match::Route(other)
+    {
+        return Err(Reason::BadRequest.into());
+    }
+    match found {
+        Match::Route(route) => Ok(Destination {
+            route,
+            path: match read.path {
+                std::borrow::Cow::Borrowed(_) => None,
+                std::borrow::Cow::Owned(path) => Some(path),
+            },
+        }),
+        Match::Method(allow) => Err(Refusal {
+            allow,
+            ..Reason::MethodNotAllowed.into()
+        }),
+        Match::Nothing => Err(Reason::NoRoute.into()),
+    }
+}
+
+fn bound_body(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    route: &Route,
+) -> Result<(), Refusal> {
+    let body = request.body_mut();
+    if body.announced().is_some_and(|bytes| bytes > route.max_body) {
+        return Err(Reason::BodyTooLarge.into());
+    }
+    let limits = limits(&exchange.view, route.max_body);
+    exchange.progress = body.meter(limits, exchange.start);
+    Ok(())
+}
+
+pub(crate) fn limits(view: &View, max: u64) -> BodyLimits {
+    let server = &view.snapshot.settings().server;
+    BodyLimits {
+        max,
+        silence: server.body_timeout,
+        min_rate: server.min_body_rate.0,
+    }
+}
+
+/// Makes the request the one that the upstream gets.
+fn prepare(
+    exchange: &Exchange,
+    request: &mut Request<RequestBody>,
+    facts: &Facts,
+    path: Option<String>,
+) -> Result<(), Refusal> {
+    let route = exchange
+        .view
+        .snapshot
+        .route(exchange.route.unwrap_or(RouteId(0)));
+    headers::retarget(request, route, path)?;
+    let map = request.headers_mut();
+    headers::prepare_request(map, facts, &exchange.peer, &exchange.view);
+    map.insert(headers::X_REQUEST_ID, exchange.request_id.clone());
+    headers::edit(map, &route.spec.request_headers);
+    headers::frame(request, facts);
+    Ok(())
+}
+
+fn respond(mut exchange: Exchange, id: RouteId, close: absorb::Close) -> Response<ReplyBody> {
+    let view = Arc::clone(&exchange.view);
+    let route = view.snapshot.route(id);
+    let nothing = RespondSpec {
+        status: StatusCode::OK,
+        body: bytes::Bytes::new(),
+        content_type: None,
+    };
+    let spec = match &route.spec.target {
+        Target::Respond(spec) => spec,
+        Target::Upstream(_) => &nothing,
+    };
+    exchange.answered(By::Gateway, spec.status.as_u16());
+    let id = exchange.request_id.clone();
+    let close = close.0 || exchange.closes();
+    let mut response = Response::new(ReplyBody::full(spec.body.clone(), exchange));
+    *response.status_mut() = spec.status;
+    let map = response.headers_mut();
+    map.insert(http::header::CACHE_CONTROL, NO_STORE);
+    map.insert(headers::X_REQUEST_ID, id);
+    if let Some(kind) = &spec.content_type {
+        map.insert(http::header::CONTENT_TYPE, kind.clone());
+    }
+    if close {
+        map.insert(http::header::CONNECTION, CLOSE);
+    }
+    headers::edit(map, &route.spec.response_headers);
+    response
+}

@@ -1,0 +1,184 @@
+//! Answers that the gateway makes itself, from the one table in [`Reason`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode};
+
+use super::exchange::{Exchange, make_request_id};
+use super::headers::X_REQUEST_ID;
+use super::reply::ReplyBody;
+use super::worker::Worker;
+use crate::policy::kill::DEFAULT_RETRY_AFTER;
+use crate::upstream::BodyFault;
+use crate::vocab::{By, Clock, Reason, RetryAfter};
+
+/// A refusal on its way to its answer.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    /// For `method_not_allowed`.
+    pub(crate) allow: Vec<Method>,
+    /// The connection ends with this answer, whatever the table says.
+    pub(crate) close: bool,
+    /// For mode `reject`: another status, and the delay before jitter.
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) retry_after: Duration,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Refusal {
+        Refusal {
+            reason,
+            allow: Vec::new(),
+            close: reason.row().closes,
+            status: None,
+            retry_after: DEFAULT_RETRY_AFTER,
+        }
+    }
+}
+
+impl Refusal {
+    /// The answer. `by` is the kill switch for mode `reject`, otherwise the gateway.
+    pub(crate) fn answer(self, by: By, mut exchange: Exchange) -> Response<ReplyBody> {
+        let fault = exchange
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.fault());
+        if fault == Some(BodyFault::Gone) {
+            // Nobody is there to be answered: the record says so when it is dropped here.
+            return Response::new(ReplyBody::unrecorded(Bytes::new()));
+        }
+        let row = self.reason.row();
+        let status = self.status.map_or(row.status, |status| status.as_u16());
+        let random = exchange.worker.random();
+        exchange.answered(by, status);
+        exchange.reason = Some(self.reason);
+        let body = problem(self.reason, status, &exchange.request_id);
+        let id = exchange.request_id.clone();
+        let close = self.close || exchange.closes();
+        let mut response = Response::new(ReplyBody::full(body, exchange));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+        headers.insert(X_REQUEST_ID, id);
+        if !self.allow.is_empty() {
+            headers.insert(header::ALLOW, allow(&self.allow));
+        }
+        if row.retry_after == RetryAfter::Sent {
+            headers.insert(header::RETRY_AFTER, retry_after(self.retry_after, random));
+        }
+        if close {
+            headers.insert(header::CONNECTION, CLOSE);
+        }
+        response
+    }
+}
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// The answer after a panic, whose record was closed while the stack unwound.
+pub(crate) fn after_panic(id: Option<HeaderValue>) -> Response<ReplyBody> {
+    let id = id.unwrap_or_else(make_request_id);
+    let status = Reason::Internal.row().status;
+    let body = problem(Reason::Internal, status, &id);
+    let mut response = Response::new(ReplyBody::unrecorded(body));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(X_REQUEST_ID, id);
+    headers.insert(header::CONNECTION, CLOSE);
+    response
+}
+
+/// A whole answer in bytes, counted, for refusals below hyper: the head never became a request.
+pub fn raw_refusal(worker: &Arc<Worker>, reason: Reason) -> Bytes {
+    let row = reason.row();
+    let id = make_request_id();
+    let metrics = &worker.live.metrics.unmatched;
+    metrics.begin();
+    metrics.refused(reason);
+    metrics.end(By::Gateway, row.status, Duration::ZERO);
+    let id_text = id.to_str().unwrap_or_default();
+    tracing::debug!(
+        reason = row.name,
+        request_id = id_text,
+        "refused below HTTP"
+    );
+    let body = problem(reason, row.status, &id);
+    let status = StatusCode::from_u16(row.status).unwrap_or_default();
+    let retry = match row.retry_after {
+        RetryAfter::Never => String::new(),
+        RetryAfter::Sent => {
+            let value = retry_after(DEFAULT_RETRY_AFTER, worker.random());
+            format!("retry-after: {}\r\n", value.to_str().unwrap_or_default())
+        }
+    };
+    let unix = Clock::unix();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\nx-request-id: {id_text}\r\n{retry}date: {}\r\n\
+         connection: close\r\n\r\n",
+        body.len(),
+        http_date(unix),
+    );
+    let mut answer = head.into_bytes();
+    answer.extend_from_slice(&body);
+    Bytes::from(answer)
+}
+
+/// RFC 9110, 5.6.7.
+fn http_date(unix: Duration) -> String {
+    let time = jiff::Timestamp::from_second(unix.as_secs() as i64).unwrap_or_default();
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// RFC 9457. Every string is from the table, or visible ASCII that needs escaping for two
+/// characters at most.
+fn problem(reason: Reason, status: u16, id: &HeaderValue) -> Bytes {
+    let row = reason.row();
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": row.title,
+        "status": status,
+        "reason": row.name,
+        "request_id": id.to_str().unwrap_or_default(),
+    });
+    Bytes::from(body.to_string())
+}
+
+fn allow(methods: &[Method]) -> HeaderValue {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Seconds from `base` to twice that, so that clients do not come back together.
+fn retry_after(base: Duration, random: f64) -> HeaderValue {
+    let seconds = base.as_secs_f64() * (1.0 + random);
+    HeaderValue::from(seconds.ceil().max(1.0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_has_up_to_100_percent_jitter() {
+        let base = Duration::from_secs(10);
+        assert_eq!(retry_after(base, 0.0), "10");
+        assert_eq!(retry_after(base, 0.999), "20");
+        assert_eq!(retry_after(Duration::ZERO, 0.5), "1");
+    }
+
+    #[test]
+    fn dates_are_in_the_form_of_http() {
+        let date = http_date(Duration::from_secs(784_111_777));
+        assert_eq!(date, "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}

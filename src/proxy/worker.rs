@@ -1,0 +1,95 @@
+//! What one worker owns: its view of the snapshot, its upstream client, its random numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+
+use crate::snapshot::{Live, Snapshot};
+use crate::telemetry::LineSink;
+use crate::upstream::Client;
+use crate::vocab::Clock;
+
+/// One worker. Nothing in it is touched by another worker, so its locks never wait.
+#[derive(Debug)]
+pub struct Worker {
+    /// Where snapshots are published.
+    pub live: Arc<Live>,
+    /// Its upstream connections.
+    pub client: Client,
+    /// Where access log lines go, if anywhere.
+    pub access: Option<LineSink>,
+    view: Mutex<Arc<View>>,
+    random: AtomicU64,
+}
+
+/// A worker's own reference to a snapshot, with what is derived from it once.
+#[derive(Debug)]
+pub struct View {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// What this gateway appends to Via.
+    pub via: HeaderValue,
+    generation: u64,
+}
+
+impl Worker {
+    /// A worker on the published snapshots of `live`.
+    pub fn new(live: Arc<Live>, access: Option<LineSink>) -> Worker {
+        let view = Mutex::new(View::of(&live));
+        let seed = Clock::unix().as_nanos() as u64 ^ (std::ptr::from_ref(&*live) as u64) << 20;
+        Worker {
+            live,
+            client: Client::default(),
+            access,
+            view,
+            random: AtomicU64::new(seed),
+        }
+    }
+
+    /// The view for one request.
+    pub fn view(&self) -> Arc<View> {
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        if view.generation != self.live.generation() {
+            *view = View::of(&self.live);
+        }
+        Arc::clone(&view)
+    }
+
+    /// Lets go of an outdated snapshot also when no request comes, and of idle connections.
+    pub fn tidy(&self) {
+        let _ = self.view();
+        self.client.pool().sweep(Clock::now());
+    }
+
+    /// A number in [0, 1), good enough for jitter (SplitMix64).
+    pub fn random(&self) -> f64 {
+        let state = self
+            .random
+            .load(Relaxed)
+            .wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random.store(state, Relaxed);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+impl View {
+    fn of(live: &Live) -> Arc<View> {
+        // Read before the snapshot: if one is published in between, the next request looks again.
+        let generation = live.generation();
+        let snapshot = live.load();
+        let instance = &snapshot.settings().server.instance;
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        let name: String = instance.chars().filter(|c| is_token(*c)).collect();
+        let via = format!("1.1 {}", if name.is_empty() { "seawall" } else { &name });
+        Arc::new(View {
+            via: HeaderValue::try_from(via)
+                .unwrap_or_else(|_| HeaderValue::from_static("1.1 seawall")),
+            snapshot,
+            generation,
+        })
+    }
+}

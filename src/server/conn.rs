@@ -1,0 +1,235 @@
+//! One client connection: hyper on the wrapped socket, and a watchdog that keeps its deadlines.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::io::{ClientIo, Wire};
+use super::linger;
+use crate::proxy::{Peer, ReplyBody, Worker, raw_refusal, serve};
+use crate::snapshot::{Live, Phase};
+use crate::upstream::RequestBody;
+use crate::vocab::{Clock, Reason};
+
+/// Serves one connection to its end.
+pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker: Arc<Worker>) {
+    let view = worker.view();
+    let server = &view.snapshot.settings().server;
+    let deadlines = Deadlines {
+        head: server.header_timeout,
+        idle: server.idle_timeout,
+        write: server.write_timeout,
+    };
+    let max_head = server.max_header_bytes.0 as usize;
+    let max_headers = server.max_headers;
+    drop(view);
+    let wire = Arc::new(Wire::default());
+    let io = ClientIo::new(stream, Arc::clone(&peer), Arc::clone(&wire), max_head);
+    let (walker, walked) = (Arc::clone(&worker), Arc::clone(&peer));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, peer) = (Arc::clone(&walker), Arc::clone(&walked));
+        async move {
+            let request = request.map(RequestBody::incoming);
+            Ok::<Response<ReplyBody>, Infallible>(serve(worker, peer, request).await)
+        }
+    });
+    let mut connection = builder(max_head, max_headers).serve_connection(TokioIo::new(io), service);
+    let mut watchdog = Watchdog::new(deadlines, peer, wire);
+    let end = {
+        let live = &worker.live;
+        let mut phase = live.watch_phase();
+        let mut stopping = pin!(phase.wait_for(|phase| *phase >= Phase::Stopping));
+        let mut timer = pin!(tokio::time::sleep_until(watchdog.since.into()));
+        // Polled once to be woken when the phase moves on; afterwards one load tells.
+        let mut watching = false;
+        poll_fn(|cx| {
+            if !watching {
+                watching = true;
+                let _ = stopping.as_mut().poll(cx);
+            }
+            loop {
+                if Pin::new(&mut connection).poll(cx).is_ready() {
+                    return Poll::Ready(End::Spoken);
+                }
+                match watchdog.look(live, timer.as_mut(), cx) {
+                    Look::Wait => return Poll::Pending,
+                    Look::End(end) => return Poll::Ready(end),
+                    Look::LastRequest => Pin::new(&mut connection).graceful_shutdown(),
+                }
+            }
+        })
+        .await
+    };
+    let io = connection.into_parts().io.into_inner();
+    finish(io, end, &worker).await;
+}
+
+fn builder(max_head: usize, max_headers: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .writev(false)
+        // Room for a head and for bodies to flow; the guard bounds the head itself.
+        .max_buf_size(max_head.max(64 * 1024) + 8 * 1024);
+    if max_headers != 100 {
+        // Only then: it moves hyper's parsing to the heap.
+        builder.max_headers(max_headers);
+    }
+    builder
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// hyper is done with it.
+    Spoken,
+    /// Nothing is in flight.
+    Close,
+    /// The client was too slow with a request head.
+    SlowHead,
+    /// The client refuses to read.
+    Abort,
+}
+
+async fn finish(io: ClientIo, end: End, worker: &Arc<Worker>) {
+    let refusal = match end {
+        End::SlowHead => Some(Reason::RequestTimeout),
+        End::Spoken => io.refusal,
+        End::Close => None,
+        End::Abort => return,
+    };
+    match refusal {
+        Some(reason) => linger::linger(io.stream, &raw_refusal(worker, reason)).await,
+        None if io.in_body() => linger::linger(io.stream, &[]).await,
+        None => linger::close(io.stream).await,
+    }
+}
+
+struct Deadlines {
+    head: Duration,
+    idle: Duration,
+    write: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Between requests, or before the first.
+    Quiet,
+    /// In the middle of a request head.
+    Head,
+    /// A request is being served: its own timers hold.
+    Busy,
+}
+
+/// Keeps one timer for all deadlines of a connection. It is set anew only when it would fire too
+/// late; when it fires too early it is set again. A request that comes and goes in time costs
+/// one reading of the clock.
+struct Watchdog {
+    deadlines: Deadlines,
+    peer: Arc<Peer>,
+    wire: Arc<Wire>,
+    stage: Stage,
+    since: Instant,
+    blocked_since: Option<Instant>,
+    armed: Option<Instant>,
+    last_request: bool,
+}
+
+enum Look {
+    Wait,
+    End(End),
+    LastRequest,
+}
+
+impl Watchdog {
+    fn new(deadlines: Deadlines, peer: Arc<Peer>, wire: Arc<Wire>) -> Watchdog {
+        Watchdog {
+            deadlines,
+            peer,
+            wire,
+            stage: Stage::Quiet,
+            since: Clock::now(),
+            blocked_since: None,
+            armed: None,
+            last_request: false,
+        }
+    }
+
+    fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
+        self.follow();
+        if !self.last_request && live.phase() >= Phase::Stopping {
+            self.last_request = true;
+            if self.stage == Stage::Quiet && !self.wire.unanswered() {
+                return Look::End(End::Close);
+            }
+            return Look::LastRequest;
+        }
+        self.keep_deadlines(timer, cx)
+    }
+
+    fn follow(&mut self) {
+        let stage = match (self.peer.busy(), self.wire.in_head()) {
+            (true, _) => Stage::Busy,
+            (false, true) => Stage::Head,
+            (false, false) => Stage::Quiet,
+        };
+        if stage != self.stage {
+            self.stage = stage;
+            if stage != Stage::Busy {
+                self.since = Clock::now();
+            }
+        }
+        match (self.wire.write_blocked(), self.blocked_since) {
+            (true, None) => self.blocked_since = Some(Clock::now()),
+            (false, Some(_)) => self.blocked_since = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// The nearest deadline, and what happens then.
+    fn due(&self) -> Option<(Instant, End)> {
+        let first = self.peer.calls() == 0;
+        let by_stage = match self.stage {
+            Stage::Busy => None,
+            Stage::Head => Some((self.since + self.deadlines.head, End::SlowHead)),
+            Stage::Quiet if first => Some((self.since + self.deadlines.head, End::Close)),
+            Stage::Quiet => Some((self.since + self.deadlines.idle, End::Close)),
+        };
+        let blocked = self.blocked_since;
+        let by_write = blocked.map(|since| (since + self.deadlines.write, End::Abort));
+        match (by_stage, by_write) {
+            (Some(one), Some(other)) if other.0 < one.0 => Some(other),
+            (None, other) => other,
+            (one, _) => one,
+        }
+    }
+
+    fn keep_deadlines(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
+        let Some((due, end)) = self.due() else {
+            return Look::Wait;
+        };
+        if self.armed.is_some_and(|armed| armed <= due) && !timer.is_elapsed() {
+            return Look::Wait;
+        }
+        if due <= Clock::now() {
+            return Look::End(end);
+        }
+        timer.as_mut().reset(due.into());
+        self.armed = Some(due);
+        match timer.poll(cx) {
+            Poll::Ready(()) => Look::End(end),
+            Poll::Pending => Look::Wait,
+        }
+    }
+}

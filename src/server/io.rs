@@ -1,0 +1,160 @@
+//! The socket wrapper below hyper: sees every byte that comes before hyper does, and every
+//! answer that hyper makes by itself.
+//!
+//! hyper answers what it cannot parse with an empty 400 or 431 of its own. Those are swallowed
+//! here and replaced by a refusal of ours, which is counted and carries an id.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::guard::Guard;
+use crate::proxy::Peer;
+use crate::vocab::Reason;
+
+/// What the wrapper shows to the connection's watchdog while hyper owns it.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    in_head: AtomicBool,
+    unanswered: AtomicBool,
+    write_blocked: AtomicBool,
+}
+
+impl Wire {
+    /// Whether a request head has begun and not ended.
+    pub(super) fn in_head(&self) -> bool {
+        self.in_head.load(Relaxed)
+    }
+
+    /// Whether the client refuses to read.
+    pub(super) fn write_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed)
+    }
+
+    /// Whether bytes of a request came that the walk has not seen yet.
+    pub(super) fn unanswered(&self) -> bool {
+        self.unanswered.load(Relaxed)
+    }
+}
+
+/// The socket of one client connection.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    pub(super) stream: TcpStream,
+    /// Why the connection must end with a refusal that no request got.
+    pub(super) refusal: Option<Reason>,
+    guard: Guard,
+    peer: Arc<Peer>,
+    wire: Arc<Wire>,
+    /// The guard has refused: nothing more is read.
+    closed: bool,
+}
+
+impl ClientIo {
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: Arc<Peer>,
+        wire: Arc<Wire>,
+        max_head: usize,
+    ) -> ClientIo {
+        ClientIo {
+            stream,
+            refusal: None,
+            guard: Guard::new(max_head),
+            peer,
+            wire,
+            closed: false,
+        }
+    }
+
+    /// Whether the client may still be sending a body that nobody reads.
+    pub(super) fn in_body(&self) -> bool {
+        self.guard.in_body()
+    }
+
+    fn refused(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, "refused by the guard")
+    }
+
+    /// hyper writes without having called the walk: its own answer to what it cannot parse.
+    fn is_hypers_own(&self, bytes: &[u8]) -> bool {
+        !self.peer.busy()
+            && (self.guard.in_head() || self.guard.heads() > self.peer.calls())
+            && bytes.starts_with(b"HTTP/1.1 4")
+            && memchr::memmem::find(bytes, b"x-request-id").is_none()
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.closed {
+            // An earlier request on this connection is answered first.
+            return match this.peer.busy() {
+                true => Poll::Pending,
+                false => Poll::Ready(Err(this.refused())),
+            };
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let scanned = this.guard.scan(&buf.filled()[before..]);
+        this.wire.in_head.store(this.guard.in_head(), Relaxed);
+        let unanswered = this.guard.heads() > this.peer.calls();
+        this.wire.unanswered.store(unanswered, Relaxed);
+        let Err(refused) = scanned else {
+            return Poll::Ready(Ok(()));
+        };
+        this.closed = true;
+        if refused.in_body {
+            // The walk answers: it sees a body that is malformed.
+            return Poll::Ready(Err(this.refused()));
+        }
+        this.refusal = Some(refused.reason);
+        buf.set_filled(before + refused.keep);
+        match refused.keep == 0 && !this.peer.busy() {
+            true => Poll::Ready(Err(this.refused())),
+            false if refused.keep == 0 => Poll::Pending,
+            false => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.is_hypers_own(bytes) {
+            let too_large = bytes.get(9..12).is_some_and(|code| code == b"431" || code == b"414");
+            this.refusal.get_or_insert(match too_large {
+                true => Reason::HeadTooLarge,
+                false => Reason::BadRequest,
+            });
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.wire.write_blocked.store(written.is_pending(), Relaxed);
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A TCP socket has nothing of its own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // `linger` shuts down, when all that there is to say has been said.
+        Poll::Ready(Ok(()))
+    }
+}
