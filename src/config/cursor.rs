@@ -149,10 +149,11 @@ impl<'a> Cursor<'a> {
         (node, own): (&'a Node<'a>, bool),
         decode: impl FnOnce(&'a Node<'a>) -> Decoded<T>,
     ) -> Option<T> {
-        if node.is_broken() {
-            return None;
-        }
-        match decode(node) {
+        let decoded = match node.broken() {
+            Some(complaint) => Err(complaint),
+            None => decode(node),
+        };
+        match decoded {
             Ok(value) => Some(value),
             Err(complaint) => {
                 if own {
@@ -206,7 +207,7 @@ impl<'a> Cursor<'a> {
             None => None,
             Some(node) => {
                 let table = node.as_table();
-                if table.is_none() && !node.is_broken() {
+                if table.is_none() {
                     self.complain(key, node.place, expected("a table", node));
                 }
                 Some((table?, node.place))

@@ -8,7 +8,7 @@ use super::file::SourceFile;
 use super::tree::{Place, locate};
 
 /// What is wrong with a value, before anyone says where.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Complaint {
     pub(super) message: String,
     pub(super) hint: Option<String>,
@@ -93,9 +93,30 @@ impl<'f> Report<'f> {
             String::new(),
             Complaint::new(message),
         );
-        if self.broken_lines.borrow_mut().insert((file, problem.line)) {
-            self.found.borrow_mut().push((place, problem));
+        // An array left open takes every line below for an element: one complaint is enough.
+        let swallowed = problem.message.starts_with("missing comma");
+        let mut found = self.found.borrow_mut();
+        let repeats = |(_, last): &(Place, Problem)| swallowed && last.message == problem.message;
+        let new = self.broken_lines.borrow_mut().insert((file, problem.line));
+        if new && !found.last().is_some_and(repeats) {
+            found.push((place, problem));
         }
+    }
+
+    /// Reports a key that the parser met again, and where it met it first.
+    pub(super) fn twice(&self, (file, first): (u32, usize), error: &toml::de::Error) {
+        self.incomplete.set(true);
+        let at = |span: std::ops::Range<usize>| Place {
+            file,
+            start: span.start as u32,
+            end: span.end as u32,
+        };
+        let first = self.name(at(first..first));
+        let span = error.span().unwrap_or(0..0);
+        let text = &self.files[file as usize].text;
+        let key = text.get(span.clone()).unwrap_or_default().to_owned();
+        let complaint = Complaint::new(format!("defined twice: here and at {first}"));
+        self.error(at(span), key, complaint.hint("remove one of them"));
     }
 
     fn push(&self, severity: Severity, place: Place, key: String, complaint: Complaint) {

@@ -10,7 +10,7 @@ use super::cursor::unknown_key;
 use super::file::SourceFile;
 use super::keys;
 use super::report::{Complaint, Report};
-use super::tree::{Builder, Entry, Place, Table, Value};
+use super::tree::{Builder, Entry, Node, Place, Table, Value};
 
 /// Whether an entry stands where entries belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,8 @@ impl<'t> Scanner<'t, '_> {
             .slice(line, line + 1)
             .trim_start_matches('\u{feff}')
             .trim();
-        if text.starts_with('[') {
+        // A header has no `=`; what has one is an entry that begins wrongly.
+        if text.starts_with('[') && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
             return self.header(line);
         }
         if text.is_empty() || text.starts_with('#') {
@@ -166,22 +167,27 @@ impl<'t> Scanner<'t, '_> {
             return line + 1;
         };
         let kill = entry.key == "kill";
-        if let Value::Table(below) = entry.value.value
+        let below = table_like_kill(&entry.key, entry.value);
+        if let Some(below) = &below
             && kill
         {
             self.section = Section::Kill;
             self.document.has_kill_table = true;
-            return match below.entries.into_iter().next() {
+            return match below.entries.first() {
                 None => line + 1,
-                Some(below) => self.sub_table(line, &below),
+                Some(below) => self.sub_table(line, below),
             };
         }
-        self.section = if looks_like_kill(&entry.key) {
-            Section::Damaged
-        } else {
-            Section::Other
+        self.section = match below {
+            Some(_) => Section::Damaged,
+            None => Section::Other,
         };
-        let complaint = unknown_key(&entry.key, keys::SWITCHES);
+        let complaint = if kill {
+            self.section = Section::Damaged;
+            Complaint::new("is one table, not a list of tables").hint("write [kill]")
+        } else {
+            unknown_key(&entry.key, keys::SWITCHES)
+        };
         self.report
             .error(entry.key_place, entry.key.into_owned(), complaint);
         line + 1
@@ -314,9 +320,21 @@ pub(super) fn misplaced(key: &str) -> Complaint {
     Complaint::new(format!("`{key}` is not under [kill]")).hint("put the line `[kill]` above it")
 }
 
-/// Whether the name of a table may be `kill` with a slip.
-pub(super) fn looks_like_kill(name: &str) -> bool {
-    strsim::osa_distance(name, "kill") <= 1
+/// The table, if its name is `kill`, or may be with a slip: `kil`, `ki.l`.
+pub(super) fn table_like_kill<'t>(name: &str, node: Node<'t>) -> Option<Table<'t>> {
+    let near = |name: &str| strsim::osa_distance(name, "kill") <= 1;
+    let Value::Table(mut table) = node.value else {
+        return None;
+    };
+    if near(name) {
+        return Some(table);
+    }
+    let only = table.entries.pop().filter(|_| table.entries.is_empty())?;
+    let joined = format!("{name}.{}", only.key);
+    let Value::Table(table) = only.value.value else {
+        return None;
+    };
+    near(&joined).then_some(table)
 }
 
 fn parse(text: &str, base: usize) -> Option<Table<'_>> {
@@ -340,7 +358,7 @@ fn leaves_open(line: &str) -> bool {
 
 /// The key a text begins with, in quotes or not, well-formed or not.
 fn leading_key(text: &str) -> &str {
-    let text = text.trim_start().trim_start_matches(['"', '\'']);
+    let text = text.trim_start().trim_start_matches(['"', '\'', '[']);
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
     &text[..end.unwrap_or(text.len())]
 }

@@ -11,7 +11,7 @@ use super::file::SourceFile;
 use super::keys::{self, NOT_YET};
 use super::report::{Complaint, Report, did_you_mean};
 use super::routes::{hollow, is_hollow};
-use super::salvage::{Document, Found, Trust, looks_like_kill, misplaced, salvage};
+use super::salvage::{Document, Found, Trust, misplaced, salvage, table_like_kill};
 use super::settings::{RouteSettings, Settings};
 use super::tree::{Builder, Entry, Node, Value};
 use super::value::{expected, none_of, positive_duration, words};
@@ -168,15 +168,10 @@ fn well_formed<'t>(file: &SourceFile, top: Vec<Entry<'t>>, report: &Report<'_>) 
             let complaint = unknown_key(&entry.key, keys::SWITCHES);
             report.error(entry.key_place, entry.key.to_string(), complaint);
         }
-        if let Value::Table(table) = entry.value.value
-            && looks_like_kill(&entry.key)
-        {
-            let trust = if kill { Trust::Sound } else { Trust::Stray };
-            table
-                .entries
-                .into_iter()
-                .for_each(|entry| push(entry, trust));
-        }
+        let trust = if kill { Trust::Sound } else { Trust::Stray };
+        let table = table_like_kill(&entry.key, entry.value);
+        let entries = table.into_iter().flat_map(|table| table.entries);
+        entries.for_each(|entry| push(entry, trust));
     }
     document.found = found;
     document

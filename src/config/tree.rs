@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::substitute;
 use super::error::Problem;
 use super::file::{Environment, SourceFile};
-use super::report::Report;
+use super::report::{Complaint, Report};
 
 /// Where something is written: a file and its bytes there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub(super) enum Value<'t> {
     Datetime(String),
     List(Vec<Node<'t>>),
     Table(Table<'t>),
-    /// Already reported: nothing more is said about it.
-    Broken,
+    /// A string whose `${NAME}` cannot be replaced; said wherever it is used.
+    Broken(Complaint),
 }
 
 /// A table, sorted by key.
@@ -110,9 +110,12 @@ impl<'t> Node<'t> {
         None
     }
 
-    /// Whether its error was already reported.
-    pub(super) fn is_broken(&self) -> bool {
-        matches!(self.value, Value::Broken)
+    /// Why it cannot be used, if it was broken before anyone read it.
+    pub(super) fn broken(&self) -> Option<Complaint> {
+        if let Value::Broken(complaint) = &self.value {
+            return Some(complaint.clone());
+        }
+        None
     }
 }
 
@@ -123,7 +126,7 @@ pub(super) struct Builder<'e> {
     /// Where the parsed text begins in the file.
     pub(super) base: usize,
     /// Replaces `${NAME}`; without one strings stay as they are.
-    pub(super) environment: Option<(&'e Environment, &'e Report<'e>)>,
+    pub(super) environment: Option<&'e Environment>,
 }
 
 impl Builder<'_> {
@@ -150,7 +153,7 @@ impl Builder<'_> {
     fn node<'t>(&self, value: Spanned<DeValue<'t>>) -> Node<'t> {
         let place = self.place(&value.span());
         let value = match value.into_inner() {
-            DeValue::String(text) => self.text(text, place),
+            DeValue::String(text) => self.text(text),
             DeValue::Integer(number) => {
                 Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
             }
@@ -165,8 +168,8 @@ impl Builder<'_> {
         Node { place, value }
     }
 
-    fn text<'t>(&self, text: Cow<'t, str>, place: Place) -> Value<'t> {
-        let Some((environment, report)) = self.environment else {
+    fn text<'t>(&self, text: Cow<'t, str>) -> Value<'t> {
+        let Some(environment) = self.environment else {
             return Value::Text(text);
         };
         if !text.contains("${") {
@@ -174,10 +177,7 @@ impl Builder<'_> {
         }
         match substitute(&text, environment) {
             Ok(text) => Value::Text(Cow::Owned(text)),
-            Err(complaint) => {
-                report.error(place, String::new(), complaint);
-                Value::Broken
-            }
+            Err(complaint) => Value::Broken(complaint),
         }
     }
 }
@@ -191,14 +191,40 @@ pub(super) fn read<'t>(
 ) -> Table<'t> {
     let (document, errors) = DeTable::parse_recoverable(&file.text);
     for error in &errors {
-        report.syntax(index as u32, 0, error);
+        let span = error.span().filter(|_| error.message() == "duplicate key");
+        match span.and_then(|span| first_of(&file.text, span.start)) {
+            Some(first) => report.twice((index as u32, first), error),
+            None => report.syntax(index as u32, 0, error),
+        }
     }
     let builder = Builder {
         file: index as u32,
         base: 0,
-        environment: Some((environment, report)),
+        environment: Some(environment),
     };
     builder.table(document.into_inner())
+}
+
+/// Where the key that is repeated at byte `at` was defined first; `None` when that is within
+/// one line, where it is easily seen.
+fn first_of(text: &str, at: usize) -> Option<usize> {
+    let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[line_start..].lines().next()?;
+    let before = &text[..line_start];
+    if line.trim_start().starts_with('[') {
+        let same = |other: &&str| other.trim() == line.trim();
+        return before.lines().find(same).map(|first| offset(text, first));
+    }
+    let name = line.split('=').next()?.trim();
+    let is_header = |line: &&str| line.trim_start().starts_with('[');
+    let table = before.lines().rev().take_while(|line| !is_header(line));
+    let same = |line: &&str| line.split('=').next().is_some_and(|key| key.trim() == name);
+    table.filter(same).last().map(|first| offset(text, first))
+}
+
+fn offset(text: &str, part: &str) -> usize {
+    let indent = part.len() - part.trim_start().len();
+    part.as_ptr() as usize - text.as_ptr() as usize + indent
 }
 
 /// The text around a place, for what points at it.

@@ -88,3 +88,155 @@ fn settings(root: &Cursor<'_>, environment: &Environment) -> Settings {
         routes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::config::{AccessLog, HostRewrite, RouteSettings, Target};
+    use crate::policy::kill::Mode;
+    use crate::vocab::{ByteRate, ByteSize, Tier};
+
+    fn settings(texts: &[&str]) -> Settings {
+        let files: Vec<SourceFile> = texts
+            .iter()
+            .map(|text| SourceFile::new("seawall.toml", text))
+            .collect();
+        let environment = |name: &str| (name == "PORT").then(|| "9001".to_owned());
+        match load(&files, &environment) {
+            Ok(loaded) => loaded.settings,
+            Err(problems) => panic!("{problems:#?}"),
+        }
+    }
+
+    fn route<'s>(settings: &'s Settings, name: &str) -> &'s RouteSettings {
+        let named = |route: &&RouteSettings| &*route.name == name;
+        settings.routes.iter().find(named).unwrap()
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults_of_the_contract() {
+        let settings = settings(&[""]);
+        let server = &settings.server;
+        assert_eq!(server.listen, ["0.0.0.0:8080".parse().unwrap()]);
+        assert_eq!(&*server.instance, "seawall");
+        assert!(server.workers >= 1);
+        assert_eq!(server.header_timeout, Duration::from_secs(10));
+        assert_eq!(server.min_body_rate, ByteRate(256));
+        assert_eq!(server.max_header_bytes, ByteSize(32 << 10));
+        assert_eq!((server.max_headers, server.max_connections), (100, 20_000));
+        assert_eq!(server.drain_delay, Duration::from_secs(5));
+        assert_eq!(settings.admin.listen, "127.0.0.1:9901".parse().unwrap());
+        assert_eq!(settings.admin.probe_listen, None);
+        assert_eq!(settings.telemetry.log, "info");
+        assert_eq!(settings.telemetry.access_log, AccessLog::Off);
+    }
+
+    #[test]
+    fn a_route_has_the_defaults_of_the_contract() {
+        let text = "[upstreams.up]\nendpoints = [\"http://a:${PORT}\"]\n\
+                    [routes.x]\npath = \"/x\"\nupstream = \"up\"\n";
+        let settings = settings(&[text]);
+        let up = &settings.upstreams["up"];
+        assert_eq!(
+            (&*up.endpoints[0].text, up.endpoints[0].port),
+            ("http://a:9001", 9001)
+        );
+        assert_eq!(up.connect_timeout, Duration::from_secs(1));
+        assert_eq!(
+            (up.keepalive.max_idle, up.read_timeout),
+            (256, Duration::from_secs(30))
+        );
+        let route = route(&settings, "x");
+        assert_eq!(route.target, Target::Upstream("up".into()));
+        assert_eq!(
+            (route.tier, route.timeout),
+            (Tier::Standard, Duration::from_secs(3))
+        );
+        assert_eq!(route.max_body, Some(ByteSize(10 << 20)));
+        assert_eq!(
+            (route.attempt_timeout, &route.host_rewrite),
+            (None, &HostRewrite::Keep)
+        );
+        assert_eq!(route.kill_switch.mode, None);
+    }
+
+    #[test]
+    fn defaults_merge_table_by_table_and_key_by_key() {
+        let text = r#"
+            [upstreams.up]
+            endpoints = ["http://a"]
+            [defaults]
+            upstream = "up"
+            timeout = "1s"
+            methods = ["GET"]
+            kill_switch = { mode = "drop", body = "{}", status = 202 }
+            request_headers = { set = { x-a = "1", x-b = "1" }, remove = ["x-c"] }
+            headers = { x-v = "1" }
+            [routes.x]
+            path = "/x"
+            kill_switch = { status = 200, mode = "reject" }
+            request_headers = { set = { x-b = "2" } }
+            headers = { x-w = { prefix = "2" } }
+            max_body = "none"
+            [routes.y]
+            path = "/y"
+            respond = { status = 201 }
+        "#;
+        let settings = settings(&[text]);
+        let x = route(&settings, "x");
+        assert_eq!(x.timeout, Duration::from_secs(1));
+        assert_eq!(x.matches.methods, [Method::GET]);
+        assert_eq!(x.matches.headers.len(), 2);
+        assert_eq!(x.kill_switch.mode, Some(Mode::Reject));
+        assert_eq!(x.kill_switch.answer.status, Some(StatusCode::OK));
+        assert_eq!(x.kill_switch.answer.body.as_deref(), Some(&b"{}"[..]));
+        let set = &x.request_headers.set;
+        let mut set: Vec<(&str, &[u8])> = set
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        set.sort_unstable();
+        assert_eq!(set, [("x-a", &b"1"[..]), ("x-b", &b"2"[..])]);
+        assert_eq!((x.request_headers.remove.len(), x.max_body), (1, None));
+        // A route's own answer stands against the upstream of `[defaults]`.
+        let y = route(&settings, "y");
+        assert!(matches!(&y.target, Target::Respond(respond) if respond.status == 201));
+    }
+
+    #[test]
+    fn files_merge_by_key() {
+        let settings = settings(&[
+            "[server]\nmax_headers = 5\n[routes.b]\npath = \"/b\"\nrespond = {}\n",
+            "[server]\nworkers = 2\n[routes.a]\nhost = \"a.example\"\nrespond = {}\n",
+        ]);
+        assert_eq!(
+            (settings.server.workers, settings.server.max_headers),
+            (2, 5)
+        );
+        let names: Vec<&str> = settings.routes.iter().map(|route| &*route.name).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_broken_line_hides_no_other_error_and_invents_none() {
+        let text = "[upstreams.up]\nendpoints = [\"http://a\"\n\
+                    [routes.x]\npath = \"/x\"\nupstream = \"up\"\ntimeout = \"soon\"\n";
+        let files = [SourceFile::new("seawall.toml", text)];
+        let errors = load(&files, &|_| None).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        let text =
+            "[server]\nworkers = \n[routes.x]\npath = \"/x\"\nrespond = {}\ntimeout = \"soon\"\n";
+        let files = [SourceFile::new("seawall.toml", text)];
+        let lines: Vec<usize> = load(&files, &|_| None)
+            .unwrap_err()
+            .iter()
+            .map(|e| e.line)
+            .collect();
+        assert_eq!(lines, [2, 6]);
+    }
+}

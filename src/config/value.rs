@@ -23,7 +23,7 @@ pub(super) fn describe(node: &Node<'_>) -> String {
         Value::Datetime(time) => format!("the time {time}"),
         Value::List(_) => "a list".to_owned(),
         Value::Table(_) => "a table".to_owned(),
-        Value::Broken => "nothing that can be read".to_owned(),
+        Value::Broken(_) => "nothing that can be read".to_owned(),
     }
 }
 
@@ -37,7 +37,8 @@ fn quote(text: &str) -> String {
 
 /// The complaint that something else was expected.
 pub(super) fn expected(what: impl std::fmt::Display, node: &Node<'_>) -> Complaint {
-    Complaint::new(format!("expected {what}, found {}", describe(node)))
+    let other = || Complaint::new(format!("expected {what}, found {}", describe(node)));
+    node.broken().unwrap_or_else(other)
 }
 
 /// A string.
