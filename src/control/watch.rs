@@ -287,3 +287,72 @@ fn ends_a_change(kind: &EventKind, path: &Path) -> bool {
         EventKind::Any | EventKind::Other => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    /// What events ask for until none comes for a while.
+    fn settle(watch: &mut Watch) -> Option<Look> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().build().unwrap();
+        let events = watch.events();
+        let mut found = None;
+        runtime.block_on(async {
+            let wait = Duration::from_millis(100);
+            while tokio::time::timeout(wait, events.next()).await.is_ok() {
+                found = Some(watch.take().or(found.unwrap_or_default()));
+            }
+        });
+        found
+    }
+
+    fn look(structure: Depth, switches: Depth) -> Option<Look> {
+        Some(Look {
+            structure,
+            switches,
+        })
+    }
+
+    #[test]
+    fn reads_opens_and_partial_writes_are_no_change_and_closes_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("switches.toml");
+        fs::write(&path, "[kill]").unwrap();
+        let mut watch = Watch::start(dir.path());
+        assert_eq!(settle(&mut watch), None);
+        for _ in 0..3 {
+            fs::read(&path).unwrap();
+            fs::read_dir(dir.path()).unwrap().count();
+        }
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"\n").unwrap();
+        assert_eq!(settle(&mut watch), None);
+        drop(file);
+        assert_eq!(settle(&mut watch), look(Depth::Stamp, Depth::Digest));
+        fs::write(dir.path().join("access.log"), "a line").unwrap();
+        assert_eq!(settle(&mut watch), None);
+    }
+
+    #[test]
+    fn each_event_asks_for_the_files_that_it_concerns() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut watch = Watch::start(dir.path());
+        fs::write(at("new"), "").unwrap();
+        fs::rename(at("new"), at("seawall.toml")).unwrap();
+        assert_eq!(settle(&mut watch), look(Depth::Digest, Depth::Stamp));
+        fs::create_dir(at("routes.d")).unwrap();
+        assert_eq!(settle(&mut watch), Some(Look::FULL));
+        fs::write(at("routes.d/switches.toml"), "").unwrap();
+        assert_eq!(settle(&mut watch), look(Depth::Digest, Depth::Stamp));
+        std::os::unix::fs::symlink("seawall.toml", at("switches.toml")).unwrap();
+        assert_eq!(settle(&mut watch), look(Depth::Stamp, Depth::Digest));
+        fs::remove_file(at("switches.toml")).unwrap();
+        assert_eq!(settle(&mut watch), look(Depth::Stamp, Depth::Digest));
+        fs::remove_dir_all(at("routes.d")).unwrap();
+        assert_eq!(settle(&mut watch), Some(Look::FULL));
+    }
+}

@@ -240,9 +240,9 @@ mod tests {
         assert_eq!(visited(&table, "a.eu.example.com"), [1, 2, 0]);
         assert_eq!(visited(&table, "x.y.eu.example.com"), [2, 0]);
         assert_eq!(visited(&table, "eu.example.com"), [0]);
-        assert_eq!(visited(&table, "example.com"), []);
-        assert_eq!(visited(&table, ".example.com"), []);
-        assert_eq!(visited(&table, "badexample.com"), []);
+        assert_eq!(visited(&table, "example.com"), Vec::<u32>::new());
+        assert_eq!(visited(&table, ".example.com"), Vec::<u32>::new());
+        assert_eq!(visited(&table, "badexample.com"), Vec::<u32>::new());
     }
 
     #[test]
@@ -255,8 +255,8 @@ mod tests {
             assert_eq!(visited(&table, authority), [1], "{authority}");
         }
         for authority in ["", ":", ".", "[", "[]", "]", "a.b..", "::1", "[::1"] {
-            assert_eq!(visited(&table, authority), [], "{authority}");
+            assert_eq!(visited(&table, authority), Vec::<u32>::new(), "{authority}");
         }
-        assert_eq!(visited(&table, &"a.".repeat(500)), []);
+        assert_eq!(visited(&table, &"a.".repeat(500)), Vec::<u32>::new());
     }
 }
