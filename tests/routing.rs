@@ -79,7 +79,7 @@ fn a_method_that_no_route_of_the_path_takes_is_a_405_that_names_those_taken() {
     );
     let refused = ask_with(&gateway, "DELETE", "/v1/stats", "");
     assert_refusal(&refused, 405, "method_not_allowed");
-    assert_eq!(refused.header("allow").as_deref(), Some("GET, POST"));
+    assert_eq!(refused.header("allow").as_deref(), Some("GET, HEAD, POST"));
     assert_eq!(upstream.heads(), 0);
     assert_passed(&gateway.get("/v1/stats"));
     assert_passed(&gateway.ask(post("/v1/stats", "x")));

@@ -135,7 +135,7 @@ fn check_host(request: &Request<RequestBody>, hosts: usize) -> Result<(), Reason
         };
     };
     let host = host.as_bytes();
-    if !host.iter().all(|byte| is_host_byte(*byte)) {
+    if !is_host(host) {
         return Err(Reason::BadRequest);
     }
     match request.uri().authority() {
@@ -146,8 +146,30 @@ fn check_host(request: &Request<RequestBody>, hosts: usize) -> Result<(), Reason
     }
 }
 
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte)
+/// A name or address, and a port of digits if there is one (RFC 3986, 3.2.2 and 3.2.3).
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.strip_prefix(b"[") {
+        Some(rest) => match memchr::memchr(b']', rest) {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        None => host.split_at(memchr::memchr(b':', host).unwrap_or(host.len())),
+    };
+    let bracketed = host.starts_with(b"[");
+    let good_name = name.iter().all(|byte| match bracketed {
+        true => byte.is_ascii_hexdigit() || b":.".contains(byte),
+        false => is_name_byte(*byte),
+    });
+    let good_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    good_name && good_port
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
 /// The client's correlation id, if it is well-formed: 1 to 128 visible ASCII characters.

@@ -170,7 +170,8 @@ impl Watchdog {
         self.follow();
         if !self.last_request && live.phase() >= Phase::Stopping {
             self.last_request = true;
-            if self.stage == Stage::Quiet && !self.wire.unanswered() {
+            let unanswered = self.wire.heads() > self.peer.calls();
+            if self.stage == Stage::Quiet && !unanswered {
                 return Look::End(End::Close);
             }
             return Look::LastRequest;

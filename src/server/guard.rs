@@ -273,7 +273,8 @@ impl Guard {
             .unwrap_or(line.len());
         let rest = line[end..].trim_ascii_start();
         let extension = rest.first().is_none_or(|byte| *byte == b';');
-        if end == 0 || end > 15 || !extension || rest.contains(&b'\r') {
+        let control = rest.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+        if end == 0 || end > 15 || !extension || control {
             return Err(Reason::BadRequest);
         }
         let hex = |sum: u64, byte: &u8| {

@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,7 +21,7 @@ use crate::vocab::Reason;
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     in_head: AtomicBool,
-    unanswered: AtomicBool,
+    heads: AtomicU64,
     write_blocked: AtomicBool,
 }
 
@@ -36,9 +36,9 @@ impl Wire {
         self.write_blocked.load(Relaxed)
     }
 
-    /// Whether bytes of a request came that the walk has not seen yet.
-    pub(super) fn unanswered(&self) -> bool {
-        self.unanswered.load(Relaxed)
+    /// Whole request heads that came.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads.load(Relaxed)
     }
 }
 
@@ -51,8 +51,17 @@ pub(super) struct ClientIo {
     guard: Guard,
     peer: Arc<Peer>,
     wire: Arc<Wire>,
-    /// The guard has refused: nothing more is read.
-    closed: bool,
+    /// Where the guard refused: nothing more is read.
+    refused_in: Option<Part>,
+}
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The connection ends with a refusal, after what came before is answered.
+    Head,
+    /// The walk answers: it sees a body that is malformed.
+    Body,
 }
 
 impl ClientIo {
@@ -68,7 +77,7 @@ impl ClientIo {
             guard: Guard::new(max_head),
             peer,
             wire,
-            closed: false,
+            refused_in: None,
         }
     }
 
@@ -77,8 +86,13 @@ impl ClientIo {
         self.guard.in_body()
     }
 
-    fn refused(&self) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, "refused by the guard")
+    fn poll_refused(&self, part: Part) -> Poll<io::Result<()>> {
+        if part == Part::Head && self.peer.busy() {
+            // An earlier request on this connection is answered first; then hyper reads again.
+            return Poll::Pending;
+        }
+        let error = io::Error::new(io::ErrorKind::InvalidData, "refused by the guard");
+        Poll::Ready(Err(error))
     }
 
     /// hyper writes without having called the walk: its own answer to what it cannot parse.
@@ -97,33 +111,29 @@ impl AsyncRead for ClientIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.closed {
-            // An earlier request on this connection is answered first.
-            return match this.peer.busy() {
-                true => Poll::Pending,
-                false => Poll::Ready(Err(this.refused())),
-            };
+        if let Some(part) = this.refused_in {
+            return this.poll_refused(part);
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let scanned = this.guard.scan(&buf.filled()[before..]);
         this.wire.in_head.store(this.guard.in_head(), Relaxed);
-        let unanswered = this.guard.heads() > this.peer.calls();
-        this.wire.unanswered.store(unanswered, Relaxed);
+        this.wire.heads.store(this.guard.heads(), Relaxed);
         let Err(refused) = scanned else {
             return Poll::Ready(Ok(()));
         };
-        this.closed = true;
-        if refused.in_body {
-            // The walk answers: it sees a body that is malformed.
-            return Poll::Ready(Err(this.refused()));
+        let part = match refused.in_body {
+            true => Part::Body,
+            false => Part::Head,
+        };
+        this.refused_in = Some(part);
+        if part == Part::Head {
+            this.refusal = Some(refused.reason);
         }
-        this.refusal = Some(refused.reason);
         buf.set_filled(before + refused.keep);
-        match refused.keep == 0 && !this.peer.busy() {
-            true => Poll::Ready(Err(this.refused())),
-            false if refused.keep == 0 => Poll::Pending,
-            false => Poll::Ready(Ok(())),
+        match refused.keep {
+            0 => this.poll_refused(part),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }
