@@ -45,8 +45,9 @@ pub(super) fn routes<'a>(
     defaults: Option<&'a Table<'a>>,
     upstreams: &Upstreams,
 ) -> Vec<RouteSettings> {
-    let mut routes = Vec::new();
-    let mut taken: HashMap<String, (&str, Place)> = HashMap::new();
+    let number = cursor.entries().count();
+    let mut routes = Vec::with_capacity(number);
+    let mut taken: HashMap<String, (&str, Place)> = HashMap::with_capacity(number);
     for (entry, _) in cursor.entries() {
         if let Some(complaint) = bad_name(&entry.key) {
             cursor.complain(&entry.key, entry.key_place, complaint);
@@ -126,24 +127,29 @@ fn table_of<'a>(cursor: &Cursor<'a>, entry: &'a Entry<'a>) -> Option<&'a Table<'
 
 /// What a route asks of a request, so that equal texts take the same requests.
 fn identity(route: &Cursor<'_>, matches: &MatchSpec) -> String {
-    let host = route.read("host", |node| Ok(text(node)?.to_ascii_lowercase()));
-    let mut methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
-    methods.sort_unstable();
-    let mut headers: Vec<String> = matches.headers.iter().map(|h| format!("{h:?}")).collect();
-    headers.sort_unstable();
-    let mut path = String::with_capacity(matches.path.as_str().len());
+    let mut asked = String::with_capacity(matches.path.as_str().len() + 8);
     let mut skipping = false;
     for c in matches.path.as_str().chars() {
         // The name of a segment does not matter, whether it is the rest does.
         skipping = (skipping && c != '}') || c == '{';
         if !skipping || c == '{' || c == '*' {
-            path.push(c);
+            asked.push(c);
         }
     }
-    format!(
-        "{}\n{path}\n{methods:?}\n{headers:?}",
-        host.unwrap_or_default()
-    )
+    let host = route.read("host", |node| Ok(text(node)?.to_ascii_lowercase()));
+    let mut methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
+    methods.sort_unstable();
+    let mut headers: Vec<String> = matches.headers.iter().map(|h| format!("{h:?}")).collect();
+    headers.sort_unstable();
+    for part in host.iter().map(String::as_str).chain(methods) {
+        asked.push('\n');
+        asked.push_str(part);
+    }
+    for part in &headers {
+        asked.push_str("\n:");
+        asked.push_str(part);
+    }
+    asked
 }
 
 /// The settings, and whether match and target could be read. A route that lacks them stands

@@ -71,30 +71,13 @@ fn owners(text: &str, settings: &Settings) -> Vec<(KillKey, KillEntry, Range<usi
         })
         .collect();
     let end_of = |start: usize| {
-        let multi = ["all = {", "friends = {", "[kill."]
-            .iter()
-            .any(|p| text[start..].starts_with(p));
-        let lines = if !multi {
-            1
-        } else {
-            text[start..]
-                .lines()
-                .take_while(|l| !l.trim().is_empty())
-                .count()
-        };
-        let lines = if text[start..].starts_with("all") {
-            3
-        } else if text[start..].starts_with("friends") {
-            4
-        } else {
-            lines
-        };
-        start
-            + text[start..]
-                .split_inclusive('\n')
-                .take(lines)
-                .map(str::len)
-                .sum::<usize>()
+        let rest = &text[start..];
+        let long = [("all = {", 3), ("friends = {", 4), ("[kill.", 3)];
+        let long = long.iter().find(|(begin, _)| rest.starts_with(begin));
+        let lines = rest
+            .split_inclusive('\n')
+            .take(long.map_or(1, |(_, lines)| *lines));
+        start + lines.map(str::len).sum::<usize>()
     };
     starts
         .into_iter()
