@@ -49,7 +49,9 @@ fn configured(dir: &Path) -> Result<SocketAddr, String> {
     let admin = loaded.settings.admin;
     let address = admin.probe_listen.unwrap_or(admin.listen);
     match address.port() {
-        0 => Err(format!("admin.listen has port 0, which the running gateway chose; {hint}")),
+        0 => Err(format!(
+            "admin.listen has port 0, which the running gateway chose; {hint}"
+        )),
         _ => Ok(reachable(address)),
     }
 }
@@ -69,7 +71,8 @@ fn ask(address: SocketAddr) -> Result<(), String> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.take(64 * 1024).read_to_string(&mut answer)?;

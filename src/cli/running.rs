@@ -62,8 +62,8 @@ impl Running {
         let listen = &settings.server.listen;
         let listeners = server::bind(listen, settings.server.workers, start.share_port)
             .map_err(|e| e.to_string())?;
-        let admin = server::bind_plain(settings.admin.listen, "admin.listen")
-            .map_err(|e| e.to_string())?;
+        let admin =
+            server::bind_plain(settings.admin.listen, "admin.listen").map_err(|e| e.to_string())?;
         let bind_probe = |address| server::bind_plain(address, "admin.probe_listen");
         let probe = settings.admin.probe_listen.map(bind_probe);
         let probe = probe.transpose().map_err(|e| e.to_string())?;
@@ -94,7 +94,10 @@ impl Running {
             log(ListenerKind::Client, *address);
         }
         log(ListenerKind::Admin, self.admin_address);
-        let probe = self.probe.as_ref().and_then(|probe| probe.local_addr().ok());
+        let probe = self
+            .probe
+            .as_ref()
+            .and_then(|probe| probe.local_addr().ok());
         if let Some(address) = probe {
             log(ListenerKind::Probe, address);
         }

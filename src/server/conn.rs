@@ -51,11 +51,12 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
         let mut phase = live.watch_phase();
         let mut stopping = pin!(phase.wait_for(|phase| *phase >= Phase::Stopping));
         let mut timer = pin!(tokio::time::sleep_until(watchdog.since.into()));
-        // Polled once to be woken when the phase moves on; afterwards one load tells.
-        let mut watching = false;
+        // Polled once for each phase, to be woken when it moves on; otherwise one load tells.
+        let mut watched = None;
         poll_fn(|cx| {
-            if !watching {
-                watching = true;
+            let now = live.phase();
+            if watched != Some(now) && watched < Some(Phase::Stopping) {
+                watched = Some(now);
                 let _ = stopping.as_mut().poll(cx);
             }
             loop {

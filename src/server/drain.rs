@@ -47,7 +47,11 @@ pub async fn drain(live: &Live, server: &Server) -> std::io::Result<Ending> {
         "SIGTERM" => settings.drain_delay,
         _ => Duration::ZERO,
     };
-    tracing::info!(signal = first, delay_ms = delay.as_millis() as u64, "draining");
+    tracing::info!(
+        signal = first,
+        delay_ms = delay.as_millis() as u64,
+        "draining"
+    );
     live.advance(Phase::Draining);
     let forced = tokio::select! {
         () = tokio::time::sleep(delay) => false,

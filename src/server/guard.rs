@@ -110,9 +110,7 @@ impl Guard {
                 message_start = at;
             }
             let step = match self.state {
-                State::Body(left) | State::ChunkData(left) => {
-                    Ok(self.skip(left, bytes.len() - at))
-                }
+                State::Body(left) | State::ChunkData(left) => Ok(self.skip(left, bytes.len() - at)),
                 State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
                     self.line(&bytes[at..])
                 }
@@ -273,7 +271,9 @@ impl Guard {
             .unwrap_or(line.len());
         let rest = line[end..].trim_ascii_start();
         let extension = rest.first().is_none_or(|byte| *byte == b';');
-        let control = rest.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+        let control = rest
+            .iter()
+            .any(|byte| byte.is_ascii_control() && *byte != b'\t');
         if end == 0 || end > 15 || !extension || control {
             return Err(Reason::BadRequest);
         }
@@ -301,7 +301,9 @@ impl Guard {
             return Ok(());
         }
         let folded = matches!(line[0], b' ' | b'\t');
-        let forbidden = FORBIDDEN_TRAILERS.iter().any(|name| field(line, name).is_some());
+        let forbidden = FORBIDDEN_TRAILERS
+            .iter()
+            .any(|name| field(line, name).is_some());
         match folded || forbidden {
             true => Err(Reason::BadRequest),
             false => Ok(()),

@@ -146,7 +146,9 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.is_hypers_own(bytes) {
-            let too_large = bytes.get(9..12).is_some_and(|code| code == b"431" || code == b"414");
+            let too_large = bytes
+                .get(9..12)
+                .is_some_and(|code| code == b"431" || code == b"414");
             this.refusal.get_or_insert(match too_large {
                 true => Reason::HeadTooLarge,
                 false => Reason::BadRequest,

@@ -27,7 +27,11 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError { address, key, source } = self;
+        let BindError {
+            address,
+            key,
+            source,
+        } = self;
         match source.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,
@@ -112,7 +116,11 @@ enum Reuse {
 }
 
 fn socket(address: SocketAddr, reuse: Reuse) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if reuse == Reuse::Port {
         socket.set_reuse_port(true)?;
@@ -134,7 +142,10 @@ mod tests {
         let second = bind(&first.addresses, 2, false).unwrap_err();
         let port = first.addresses[0].port();
         let text = second.to_string();
-        assert!(text.starts_with(&format!("127.0.0.1:{port} is in use")), "{text}");
+        assert!(
+            text.starts_with(&format!("127.0.0.1:{port} is in use")),
+            "{text}"
+        );
         assert!(bind(&first.addresses, 1, true).is_ok());
     }
 }

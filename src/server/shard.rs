@@ -135,7 +135,9 @@ type Arrivals = mpsc::Receiver<(std::net::TcpStream, SocketAddr)>;
 
 impl Shard {
     fn run(&self, sockets: Vec<std::net::TcpListener>, arrivals: Arrivals) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(self.serve(sockets, arrivals))
         // Dropping the runtime cuts what is left: only after the phase was forced.
     }
@@ -178,7 +180,10 @@ impl Shard {
     /// handed on once, to the worker that has fewest.
     fn place(&self, stream: TcpStream, address: SocketAddr) {
         let own = self.own().connections.load(Relaxed);
-        let least = self.neighbours.iter().min_by_key(|n| n.connections.load(Relaxed));
+        let least = self
+            .neighbours
+            .iter()
+            .min_by_key(|n| n.connections.load(Relaxed));
         if let Some(least) = least
             && least.connections.load(Relaxed) + IMBALANCE <= own
             && let Ok(permit) = least.inbox.try_reserve()
@@ -256,10 +261,7 @@ impl Shard {
         }
     }
 
-    async fn wait_for_connections(
-        &self,
-        mut phase: tokio::sync::watch::Receiver<Phase>,
-    ) {
+    async fn wait_for_connections(&self, mut phase: tokio::sync::watch::Receiver<Phase>) {
         let mut look = tokio::time::interval(Duration::from_millis(5));
         while self.own().connections.load(Relaxed) > 0 {
             tokio::select! {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use tracing_subscriber::{EnvFilter, Registry, reload};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::lines::{LineSink, LineWriter};
 
@@ -72,7 +72,10 @@ pub fn init(filter: &str) -> std::io::Result<Logs> {
             .with_writer(sink)
     });
     // Fails only when a subscriber is there already, as in tests.
-    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init();
     Ok(Logs {
         _events: events,
         filter: handle,

@@ -21,7 +21,9 @@ pub(super) fn start(live: Arc<Live>, gateway: SocketAddr) -> io::Result<()> {
     let snapshot = live.load();
     let routes = snapshot.table.routes.iter().take(MOST_ROUTES);
     let scripts: Vec<Script> = routes.map(|route| Script::of(route, gateway)).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     std::thread::Builder::new()
         .name("demo-clients".to_owned())
         .spawn(move || {
@@ -45,7 +47,10 @@ struct Script {
 impl Script {
     fn of(route: &Route, gateway: SocketAddr) -> Script {
         let matches = &route.spec.matches;
-        let method = matches.methods.first().map_or("GET", |method| method.as_str());
+        let method = matches
+            .methods
+            .first()
+            .map_or("GET", |method| method.as_str());
         let host = match &matches.host {
             Some(host) => host.to_string().replace('*', "demo"),
             None => gateway.to_string(),

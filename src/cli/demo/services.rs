@@ -32,7 +32,9 @@ pub(super) fn start<'a>(
         };
         listeners.push((listener, Arc::new(service)));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     std::thread::Builder::new()
         .name("demo-services".to_owned())
         .spawn(move || {
