@@ -1,13 +1,14 @@
 //! Attempts at an upstream: an endpoint, a connection, the request sent, the response head.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use super::headers;
@@ -17,8 +18,8 @@ use crate::config::HostRewrite;
 use crate::snapshot::Route;
 use crate::telemetry::{AttemptOutcome, UpstreamMetrics};
 use crate::upstream::{
-    BodyFault, Connection, Endpoint, Failure, Progress, RequestBody, ResponseBody, Upstream,
-    Waiting,
+    BodyFault, Connection, Endpoint, Failure, InFlight, Progress, RequestBody, ResponseBody, Terms,
+    Upstream, Waiting,
 };
 use crate::vocab::{By, Clock, Reason};
 
@@ -83,12 +84,8 @@ impl Attempt<'_> {
             };
             let reused = connection.reused;
             let copy = (reused && resendable(request)).then(|| Copy::of(request));
-            let sent = std::mem::replace(request, Request::new(RequestBody::empty()));
-            match (self.send(connection, sent).await, copy) {
-                (Ok(response), _) => {
-                    *request.method_mut() = response.1;
-                    return Ok(response.0);
-                }
+            match (self.send(connection, request).await, copy) {
+                (Ok(response), _) => return Ok(response),
                 (Err(Failed::Unsent(back)), _) if reused => *request = *back,
                 (Err(Failed::Sent(Reason::UpstreamReset)), Some(copy)) => {
                     self.resent = true;
@@ -136,7 +133,8 @@ impl Attempt<'_> {
             .deadline(None, start)
             .saturating_duration_since(start);
         let allowed = self.upstream.spec.connect_timeout.min(whole);
-        let connecting = self.client().connect(self.endpoint);
+        // Boxed: seldom needed, and large.
+        let connecting = Box::pin(self.client().connect(self.endpoint));
         let reason = match tokio::time::timeout(allowed, connecting).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => {
@@ -167,47 +165,66 @@ impl Attempt<'_> {
         }
     }
 
-    /// One request on one connection. The method comes back with the response.
+    /// One request on one connection. The request is moved out, its method copied back.
     async fn send(
         &mut self,
-        connection: Connection,
-        request: Request<RequestBody>,
-    ) -> Result<(Answered, Method), Failed> {
+        mut connection: Connection,
+        request: &mut Request<RequestBody>,
+    ) -> Result<Answered, Failed> {
         let start = Clock::now();
         let budget = self.budget(start);
-        let progress = self.exchange.progress.clone();
-        let method = request.method().clone();
-        let keep = self.upstream.spec.keepalive;
         let mut record = AttemptRecord::begin(&self.upstream.metrics, start);
         self.exchange.attempts += 1;
-        let sending = self
-            .client()
-            .send(connection, request, keep, progress.clone());
-        let sent = within(sending, &budget, progress.as_deref()).await;
-        let mut response = match sent {
-            Ok(Ok(response)) => response,
-            Ok(Err(Failure::Unsent(request))) => {
+        let sent = {
+            let sending = pin!(connection.send(take(request)));
+            within(sending, &budget, self.exchange.progress.as_deref()).await
+        };
+        match sent {
+            Ok(Ok(response)) => self.accept(response, connection, record),
+            Ok(Err(error)) => Err(self.failed(Failure::of(error), &mut record)),
+            Err(TimedOut) => Err(record.fail(Reason::UpstreamTimeout)),
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, record: &mut AttemptRecord) -> Failed {
+        match failure {
+            Failure::Unsent(request) => {
                 record.forget();
                 self.exchange.attempts -= 1;
-                return Err(Failed::Unsent(request));
+                Failed::Unsent(request)
             }
-            Ok(Err(failure)) => {
-                let reason = reason_of(&failure, progress.as_deref());
-                return Err(record.fail(reason));
-            }
-            Err(TimedOut) => return Err(record.fail(Reason::UpstreamTimeout)),
-        };
+            failure => record.fail(reason_of(&failure, self.exchange.progress.as_deref())),
+        }
+    }
+
+    /// Checks a response head and ties the connection to the body.
+    fn accept(
+        &self,
+        mut response: Response<Incoming>,
+        connection: Connection,
+        mut record: AttemptRecord,
+    ) -> Result<Answered, Failed> {
         let status = response.status();
         if status.is_informational() {
             return Err(record.fail(Reason::UpstreamInvalid));
         }
         headers::scrub_response(response.headers_mut()).map_err(|reason| record.fail(reason))?;
         record.head(status);
-        let body = response.body_mut();
-        body.allow_silence(self.route.stream_idle_timeout);
-        body.count_in_flight(record.into_guard());
-        Ok((response, method))
+        let terms = Terms {
+            keep: self.upstream.spec.keepalive,
+            progress: self.exchange.progress.clone(),
+            silence: self.route.stream_idle_timeout,
+            in_flight: record.into_guard(),
+        };
+        Ok(response.map(connection.lend(self.client(), terms)))
     }
+}
+
+/// Moves a request out; the method stays, to tell what kind of answer it gets.
+fn take(request: &mut Request<RequestBody>) -> Request<RequestBody> {
+    let mut left = Request::new(RequestBody::empty());
+    left.method_mut().clone_from(request.method());
+    std::mem::replace(request, left)
 }
 
 /// Why a request got no response.
@@ -266,9 +283,9 @@ impl AttemptRecord {
     }
 
     /// What remains is the response body: in flight until the guard is dropped.
-    fn into_guard(mut self) -> crate::upstream::InFlight {
+    fn into_guard(mut self) -> InFlight {
         self.counted = false;
-        crate::upstream::InFlight::begun(Arc::clone(&self.metrics))
+        InFlight::begun(Arc::clone(&self.metrics))
     }
 }
 
@@ -346,11 +363,10 @@ struct TimedOut;
 
 /// Runs a future within a budget whose end may move while the request body flows.
 async fn within<F: Future>(
-    future: F,
+    mut future: Pin<&mut F>,
     budget: &Budget,
     progress: Option<&Progress>,
 ) -> Result<F::Output, TimedOut> {
-    let mut future = pin!(future);
     let first = budget.deadline(progress, budget.attempt);
     let mut timer = pin!(tokio::time::sleep_until(first.into()));
     poll_fn(|cx| {

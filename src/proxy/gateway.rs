@@ -18,33 +18,40 @@ use crate::upstream::RequestBody;
 
 /// Serves one request. A panic on the way is counted, answered with 500, and ends the
 /// connection; nothing else is touched.
-pub async fn serve(
+///
+/// A block instead of an `async fn`, which would keep its arguments twice: hyper moves the
+/// whole future once for each request, so its size is time.
+pub fn serve(
     worker: Arc<Worker>,
     peer: Arc<Peer>,
-    request: Request<RequestBody>,
-) -> Response<ReplyBody> {
-    let mut walk = pin!(handle(&worker, &peer, request));
-    let walked = poll_fn(|cx| {
-        let poll = AssertUnwindSafe(|| walk.as_mut().poll(cx));
-        match catch_unwind(poll) {
-            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(None),
-        }
-    });
-    match walked.await {
-        Some(response) => response,
-        None => {
-            let id = peer.take_panicked();
-            worker.live.metrics.panicked();
-            let text = id
-                .as_ref()
-                .and_then(|id| id.to_str().ok())
-                .unwrap_or_default();
-            tracing::error!(request_id = text, "panic while serving a request");
-            refusal::after_panic(id)
-        }
+    mut request: Request<RequestBody>,
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + Send {
+    async move {
+        let mut walk = pin!(handle(&worker, &peer, &mut request));
+        let walked = poll_fn(|cx| {
+            let poll = AssertUnwindSafe(|| walk.as_mut().poll(cx));
+            match catch_unwind(poll) {
+                Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+                Ok(Poll::Pending) => Poll::Pending,
+                Err(_) => Poll::Ready(None),
+            }
+        });
+        Ok(match walked.await {
+            Some(response) => response,
+            None => answer_panic(&worker, &peer),
+        })
     }
+}
+
+fn answer_panic(worker: &Worker, peer: &Peer) -> Response<ReplyBody> {
+    let id = peer.take_panicked();
+    worker.live.metrics.panicked();
+    let text = id
+        .as_ref()
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default();
+    tracing::error!(request_id = text, "panic while serving a request");
+    refusal::after_panic(id)
 }
 
 /// The gateway as a service, for a server of one's own: an axum `Router` for example.
@@ -72,6 +79,6 @@ impl tower::Service<Request<RequestBody>> for Gateway {
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let (worker, peer) = (Arc::clone(&self.worker), Arc::clone(&self.peer));
-        Box::pin(async move { Ok(serve(worker, peer, request).await) })
+        Box::pin(serve(worker, peer, request))
     }
 }

@@ -23,15 +23,15 @@ use crate::vocab::{By, Reason, RouteId};
 pub(crate) async fn handle(
     worker: &Arc<Worker>,
     peer: &Arc<Peer>,
-    mut request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
 ) -> Response<ReplyBody> {
-    let mut exchange = Exchange::begin(worker, peer, &request);
-    match walk(&mut exchange, &mut request).await {
+    let mut exchange = Exchange::begin(worker, peer, request);
+    match walk(&mut exchange, request).await {
         Ok(Answer::Upstream(response)) => attempt::reply(response, exchange, request.method()),
         Ok(Answer::Absorbed(absorbed)) => absorbed.answer(exchange),
         Ok(Answer::Respond(id, close)) => respond(exchange, id, close),
         Err(mut refusal) => {
-            refusal.close |= absorb::settle(&mut exchange, &mut request).await.is_err();
+            refusal.close |= absorb::settle(&mut exchange, request).await.is_err();
             refusal.answer(By::Gateway, exchange)
         }
     }

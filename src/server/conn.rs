@@ -1,13 +1,12 @@
 //! One client connection: hyper on the wrapped socket, and a watchdog that keeps its deadlines.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +16,7 @@ use tokio::time::Sleep;
 
 use super::io::{ClientIo, Wire};
 use super::linger;
-use crate::proxy::{Peer, ReplyBody, Worker, raw_refusal, serve};
+use crate::proxy::{Peer, Worker, raw_refusal, serve};
 use crate::snapshot::{Live, Phase};
 use crate::upstream::RequestBody;
 use crate::vocab::{Clock, Reason};
@@ -38,11 +37,8 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
     let io = ClientIo::new(stream, Arc::clone(&peer), Arc::clone(&wire), max_head);
     let (walker, walked) = (Arc::clone(&worker), Arc::clone(&peer));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, peer) = (Arc::clone(&walker), Arc::clone(&walked));
-        async move {
-            let request = request.map(RequestBody::incoming);
-            Ok::<Response<ReplyBody>, Infallible>(serve(worker, peer, request).await)
-        }
+        let request = request.map(RequestBody::incoming);
+        serve(Arc::clone(&walker), Arc::clone(&walked), request)
     });
     let mut connection = builder(max_head, max_headers).serve_connection(TokioIo::new(io), service);
     let mut watchdog = Watchdog::new(deadlines, peer, wire);
@@ -52,12 +48,12 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
         let mut stopping = pin!(phase.wait_for(|phase| *phase >= Phase::Stopping));
         let mut timer = pin!(tokio::time::sleep_until(watchdog.since.into()));
         // Polled once for each phase, to be woken when it moves on; otherwise one load tells.
-        let mut watched = None;
+        let (mut watched, mut moved_on) = (None, false);
         poll_fn(|cx| {
-            let now = live.phase();
-            if watched != Some(now) && watched < Some(Phase::Stopping) {
-                watched = Some(now);
-                let _ = stopping.as_mut().poll(cx);
+            let now = Some(live.phase());
+            if !moved_on && watched != now {
+                watched = now;
+                moved_on = stopping.as_mut().poll(cx).is_ready();
             }
             loop {
                 if Pin::new(&mut connection).poll(cx).is_ready() {

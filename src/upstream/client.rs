@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -41,6 +41,19 @@ pub enum Failure {
     Invalid,
     /// The request's own body failed; its [`Progress`] says why.
     Body,
+}
+
+/// hyper's account of a failure; it brings the request back when nothing of it was sent.
+pub type SendError = TrySendError<Request<RequestBody>>;
+
+impl Failure {
+    /// What a failure to send means.
+    pub fn of(mut error: SendError) -> Failure {
+        match error.take_message() {
+            Some(request) => Failure::Unsent(Box::new(request)),
+            None => classify(error.error()),
+        }
+    }
 }
 
 /// A connection with nothing in flight.
@@ -104,36 +117,42 @@ impl Client {
             reused: false,
         })
     }
+}
 
-    /// Sends a request on a connection and waits for the response head.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn send(
-        &self,
-        mut connection: Connection,
+impl Connection {
+    /// Hands over a request. What comes back of a failure is read with [`Failure::of`]: doing it
+    /// here would wrap hyper's future, and hold its place for the request once more.
+    pub fn send(
+        &mut self,
         request: Request<RequestBody>,
-        keep: KeepaliveSpec,
-        progress: Option<Arc<Progress>>,
-    ) -> Result<Response<ResponseBody>, Failure> {
-        let response = match connection.sender.try_send_request(request).await {
-            Ok(response) => response,
-            Err(mut failed) => {
-                return Err(match failed.take_message() {
-                    Some(request) => Failure::Unsent(Box::new(request)),
-                    None => classify(failed.error()),
-                });
-            }
-        };
-        let lease = Lease {
-            pool: Arc::clone(&self.pool),
-            slot: connection.endpoint.slot,
-            sender: connection.sender,
-            keep,
-            progress,
-        };
-        Ok(response.map(|incoming| ResponseBody::new(incoming, lease)))
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
+        self.sender.try_send_request(request)
     }
+
+    /// Ties the connection to the response that it carries; at its end it goes back to the pool.
+    pub fn lend(self, client: &Client, terms: Terms) -> impl FnOnce(Incoming) -> ResponseBody {
+        let lease = Lease {
+            pool: Arc::clone(&client.pool),
+            slot: self.endpoint.slot,
+            sender: self.sender,
+            keep: terms.keep,
+            progress: terms.progress,
+        };
+        move |incoming| ResponseBody::new(incoming, lease, terms.silence, terms.in_flight)
+    }
+}
+
+/// What holds for a response body.
+#[derive(Debug)]
+pub struct Terms {
+    /// How the connection is kept afterwards.
+    pub keep: KeepaliveSpec,
+    /// The body of the request that is answered.
+    pub progress: Option<Arc<Progress>>,
+    /// Longest silence.
+    pub silence: Duration,
+    /// Keeps the attempt in flight.
+    pub in_flight: InFlight,
 }
 
 fn classify(error: &hyper::Error) -> Failure {
@@ -198,7 +217,7 @@ impl Drop for InFlight {
 /// A response body on its way from an upstream.
 pub struct ResponseBody {
     incoming: Incoming,
-    in_flight: Option<InFlight>,
+    _in_flight: InFlight,
     lease: Option<Lease>,
     silence: Duration,
     armed: bool,
@@ -226,27 +245,22 @@ impl fmt::Display for ResponseFault {
 impl std::error::Error for ResponseFault {}
 
 impl ResponseBody {
-    fn new(incoming: Incoming, lease: Lease) -> ResponseBody {
+    fn new(
+        incoming: Incoming,
+        lease: Lease,
+        silence: Duration,
+        in_flight: InFlight,
+    ) -> ResponseBody {
         let mut body = ResponseBody {
             incoming,
-            in_flight: None,
+            _in_flight: in_flight,
             lease: Some(lease),
-            silence: Duration::MAX,
+            silence,
             armed: false,
             timer: None,
         };
         body.end_if_over();
         body
-    }
-
-    /// Sets the longest silence.
-    pub fn allow_silence(&mut self, silence: Duration) {
-        self.silence = silence;
-    }
-
-    /// Keeps the attempt in flight until this body ends or is dropped.
-    pub fn count_in_flight(&mut self, guard: InFlight) {
-        self.in_flight = Some(guard);
     }
 
     fn end_if_over(&mut self) {

@@ -10,7 +10,8 @@ mod spec;
 pub use balance::Turn;
 pub use body::{BodyFault, BodyLimits, BoxError, Progress, RequestBody, Waiting};
 pub use client::{
-    Client, ConnectError, Connection, Failure, InFlight, ResponseBody, ResponseFault,
+    Client, ConnectError, Connection, Failure, InFlight, ResponseBody, ResponseFault, SendError,
+    Terms,
 };
 pub use endpoints::{Endpoint, Upstream};
 pub use pool::Pool;
