@@ -21,6 +21,7 @@ use crate::upstream::RequestBody;
 ///
 /// A block instead of an `async fn`, which would keep its arguments twice: hyper moves the
 /// whole future once for each request, so its size is time.
+#[allow(clippy::manual_async_fn)]
 pub fn serve(
     worker: Arc<Worker>,
     peer: Arc<Peer>,
