@@ -47,24 +47,17 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
         let mut phase = live.watch_phase();
         let mut stopping = pin!(phase.wait_for(|phase| *phase >= Phase::Stopping));
         let mut timer = pin!(tokio::time::sleep_until(watchdog.since.into()));
-        // Polled once for each phase, to be woken when it moves on; otherwise one load tells.
-        let (mut watched, mut moved_on) = (None, false);
+        // While serving, polled once to be woken when the phase moves on: then one load tells.
+        let (mut watching, mut moved_on) = (false, false);
         poll_fn(|cx| {
-            let now = Some(live.phase());
-            if !moved_on && watched != now {
-                watched = now;
+            if !moved_on && (!watching || live.phase() > Phase::Serving) {
+                watching = true;
                 moved_on = stopping.as_mut().poll(cx).is_ready();
             }
-            loop {
-                if Pin::new(&mut connection).poll(cx).is_ready() {
-                    return Poll::Ready(End::Spoken);
-                }
-                match watchdog.look(live, timer.as_mut(), cx) {
-                    Look::Wait => return Poll::Pending,
-                    Look::End(end) => return Poll::Ready(end),
-                    Look::LastRequest => Pin::new(&mut connection).graceful_shutdown(),
-                }
+            if Pin::new(&mut connection).poll(cx).is_ready() {
+                return Poll::Ready(End::Spoken);
             }
+            watchdog.look(live, timer.as_mut(), cx)
         })
         .await
     };
@@ -140,14 +133,13 @@ struct Watchdog {
     since: Instant,
     blocked_since: Option<Instant>,
     armed: Option<Instant>,
-    last_request: bool,
+    /// When the process stopped accepting.
+    leaving_since: Option<Instant>,
 }
 
-enum Look {
-    Wait,
-    End(End),
-    LastRequest,
-}
+/// How long a quiet connection is kept once the process has stopped accepting: a request may be
+/// on its way. It would be answered, with `Connection: close`.
+const LAST_CALL: Duration = Duration::from_millis(250);
 
 impl Watchdog {
     fn new(deadlines: Deadlines, peer: Arc<Peer>, wire: Arc<Wire>) -> Watchdog {
@@ -159,19 +151,14 @@ impl Watchdog {
             since: Clock::now(),
             blocked_since: None,
             armed: None,
-            last_request: false,
+            leaving_since: None,
         }
     }
 
-    fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
+    fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
         self.follow();
-        if !self.last_request && live.phase() >= Phase::Stopping {
-            self.last_request = true;
-            let unanswered = self.wire.heads() > self.peer.calls();
-            if self.stage == Stage::Quiet && !unanswered {
-                return Look::End(End::Close);
-            }
-            return Look::LastRequest;
+        if self.leaving_since.is_none() && live.phase() >= Phase::Stopping {
+            self.leaving_since = Some(Clock::now());
         }
         self.keep_deadlines(timer, cx)
     }
@@ -195,39 +182,37 @@ impl Watchdog {
         }
     }
 
-    /// The nearest deadline, and what happens then.
+    /// The nearest deadline, and what happens then. A client that does not read what it was
+    /// sent is not idle.
     fn due(&self) -> Option<(Instant, End)> {
+        if let Some(since) = self.blocked_since {
+            return Some((since + self.deadlines.write, End::Abort));
+        }
         let first = self.peer.calls() == 0;
-        let by_stage = match self.stage {
-            Stage::Busy => None,
-            Stage::Head => Some((self.since + self.deadlines.head, End::SlowHead)),
-            Stage::Quiet if first => Some((self.since + self.deadlines.head, End::Close)),
-            Stage::Quiet => Some((self.since + self.deadlines.idle, End::Close)),
+        let patience = match first {
+            true => self.deadlines.head,
+            false => self.deadlines.idle,
         };
-        let blocked = self.blocked_since;
-        let by_write = blocked.map(|since| (since + self.deadlines.write, End::Abort));
-        match (by_stage, by_write) {
-            (Some(one), Some(other)) if other.0 < one.0 => Some(other),
-            (None, other) => other,
-            (one, _) => one,
+        match (self.stage, self.leaving_since) {
+            (Stage::Busy, _) => None,
+            (Stage::Head, _) => Some((self.since + self.deadlines.head, End::SlowHead)),
+            (Stage::Quiet, None) => Some((self.since + patience, End::Close)),
+            (Stage::Quiet, Some(leaving)) => Some((leaving + LAST_CALL.min(patience), End::Close)),
         }
     }
 
-    fn keep_deadlines(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
+    fn keep_deadlines(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
         let Some((due, end)) = self.due() else {
-            return Look::Wait;
+            return Poll::Pending;
         };
         if self.armed.is_some_and(|armed| armed <= due) && !timer.is_elapsed() {
-            return Look::Wait;
+            return Poll::Pending;
         }
         if due <= Clock::now() {
-            return Look::End(end);
+            return Poll::Ready(end);
         }
         timer.as_mut().reset(due.into());
         self.armed = Some(due);
-        match timer.poll(cx) {
-            Poll::Ready(()) => Look::End(end),
-            Poll::Pending => Look::Wait,
-        }
+        timer.poll(cx).map(|()| end)
     }
 }

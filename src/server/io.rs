@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,7 +21,6 @@ use crate::vocab::Reason;
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     in_head: AtomicBool,
-    heads: AtomicU64,
     write_blocked: AtomicBool,
 }
 
@@ -34,11 +33,6 @@ impl Wire {
     /// Whether the client refuses to read.
     pub(super) fn write_blocked(&self) -> bool {
         self.write_blocked.load(Relaxed)
-    }
-
-    /// Whole request heads that came.
-    pub(super) fn heads(&self) -> u64 {
-        self.heads.load(Relaxed)
     }
 }
 
@@ -118,7 +112,6 @@ impl AsyncRead for ClientIo {
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let scanned = this.guard.scan(&buf.filled()[before..]);
         this.wire.in_head.store(this.guard.in_head(), Relaxed);
-        this.wire.heads.store(this.guard.heads(), Relaxed);
         let Err(refused) = scanned else {
             return Poll::Ready(Ok(()));
         };

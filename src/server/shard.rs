@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::conn::serve_connection;
 use super::linger;
-use super::listen::Listeners;
+use super::listen::{self, Listeners};
 use crate::proxy::{Peer, Worker, raw_refusal};
 use crate::snapshot::{Live, Phase};
 use crate::telemetry::{LineSink, ListenerKind};
@@ -25,6 +25,8 @@ const INBOX: usize = 64;
 const IMBALANCE: usize = 2;
 /// How often a worker lets go of outdated snapshots and old idle connections.
 const TIDY: Duration = Duration::from_secs(1);
+/// How long handshakes that have begun may take to arrive once new ones are refused.
+const HANDSHAKES: Duration = Duration::from_millis(50);
 /// Pause after the process ran out of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -160,7 +162,7 @@ impl Shard {
                 _ = tidy.tick() => self.worker.tidy(),
             }
         }
-        self.stop_accepting(listeners, arrivals);
+        self.stop_accepting(listeners, arrivals).await;
         self.wait_for_connections(phase).await;
         Ok(())
     }
@@ -245,18 +247,27 @@ impl Shard {
         });
     }
 
-    /// Closing one of several SO_REUSEPORT sockets resets what is queued on it: so accept until
-    /// it is empty, then close.
-    fn stop_accepting(&self, listeners: Vec<TcpListener>, mut arrivals: Arrivals) {
-        for listener in listeners {
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            while let Poll::Ready(Ok((stream, address))) = listener.poll_accept(&mut context) {
-                self.own().connections.fetch_add(1, Relaxed);
-                self.spawn(stream, address);
+    /// Closing a socket resets what is queued on it. So no new connection is let in first, then
+    /// those that are in are accepted, then it is closed.
+    async fn stop_accepting(&self, listeners: Vec<TcpListener>, mut arrivals: Arrivals) {
+        for listener in &listeners {
+            if let Err(error) = listen::let_nobody_in(listener) {
+                tracing::debug!(%error, "new connections may be reset while the socket closes");
             }
         }
+        let closing = tokio::time::sleep(HANDSHAKES);
+        tokio::pin!(closing);
+        loop {
+            tokio::select! {
+                biased;
+                accepted = accept_any(&listeners) => self.accepted(accepted).await,
+                Some((stream, address)) = arrivals.recv() => self.arrived(stream, address),
+                () = &mut closing => break,
+            }
+        }
+        drop(listeners);
         arrivals.close();
-        while let Ok((stream, address)) = arrivals.try_recv() {
+        while let Some((stream, address)) = arrivals.recv().await {
             self.arrived(stream, address);
         }
     }
