@@ -271,9 +271,11 @@ fn the_access_log_names_request_route_and_status() {
     let path = directory.path().join("access.log");
     let config = Config::passing(&upstream)
         .telemetry("access_log", &format!("{path:?}"))
-        .telemetry("log_headers", "[\"x-tournament-id\"]");
+        .telemetry("log_headers", "[\"x-tournament-id\"]")
+        .server("trusted_proxies", "[\"127.0.0.0/8\"]");
     let gateway = Gateway::start(&config);
-    let headers = "x-request-id: find-me\r\nx-tournament-id: spring-cup\r\n";
+    let headers = "x-request-id: find-me\r\nx-tournament-id: spring-cup\r\n\
+                   x-forwarded-for: 198.51.100.7\r\n";
     assert_passed(&gateway.ask(request(headers)));
     let mut line = String::new();
     wait_for("the access log line", || {
@@ -282,7 +284,8 @@ fn the_access_log_names_request_route_and_status() {
         line = found.unwrap_or_default().to_owned();
         !line.is_empty()
     });
-    let _: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let record: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(record["client.address"], "198.51.100.7");
     for part in ["http.route", "\"any\"", "200", "\"by\"", "spring-cup"] {
         assert!(line.contains(part), "{part} is missing: {line}");
     }

@@ -1,6 +1,7 @@
 //! The record of one request. Whatever happens to the request, it is counted once: on Drop.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Map, Value};
 
 use super::examine;
+use super::headers;
 use super::peer::Peer;
 use super::worker::{View, Worker};
 use crate::policy::kill::Mode;
@@ -44,6 +46,7 @@ struct LogLine {
     sink: LineSink,
     method: Method,
     target: String,
+    client: IpAddr,
     headers: Vec<(String, String)>,
 }
 
@@ -58,7 +61,7 @@ impl Exchange {
         let log = worker
             .access
             .as_ref()
-            .map(|sink| LogLine::of(sink, request, &view));
+            .map(|sink| LogLine::of(sink, request, peer, &view));
         let request_id = match examine::kept_request_id(request.headers()) {
             Some(id) => id.clone(),
             None => make_request_id(),
@@ -160,9 +163,16 @@ pub(crate) fn make_request_id() -> HeaderValue {
 }
 
 impl LogLine {
-    fn of(sink: &LineSink, request: &Request<RequestBody>, view: &View) -> Box<LogLine> {
-        let names = &view.snapshot.settings().telemetry.log_headers;
-        let headers = names.iter().filter_map(|name| {
+    fn of(
+        sink: &LineSink,
+        request: &Request<RequestBody>,
+        peer: &Peer,
+        view: &View,
+    ) -> Box<LogLine> {
+        let settings = view.snapshot.settings();
+        let trusted = &settings.server.trusted_proxies;
+        let names = &settings.telemetry.log_headers;
+        let context = names.iter().filter_map(|name| {
             let value = text(request.headers(), name.as_str())?;
             Some((name.as_str().to_owned(), value))
         });
@@ -170,7 +180,8 @@ impl LogLine {
             sink: sink.clone(),
             method: request.method().clone(),
             target: request.uri().path().to_owned(),
-            headers: headers.collect(),
+            client: headers::client_ip(request.headers(), peer, trusted),
+            headers: context.collect(),
         })
     }
 
@@ -189,7 +200,7 @@ impl LogLine {
         );
         put("url.path", self.target.into());
         put("http.response.status_code", exchange.code.into());
-        put("client.address", exchange.peer.ip().to_string().into());
+        put("client.address", self.client.to_string().into());
         let id = exchange.request_id.to_str().unwrap_or_default();
         put("request_id", id.into());
         put("by", exchange.by.as_str().into());
