@@ -41,17 +41,23 @@ pub(crate) async fn run(
     let worker = Arc::clone(&exchange.worker);
     let mut turn = worker.client.turn(upstream);
     let mut failure = Reason::NoEndpoint;
-    while let Some(endpoint) = turn.next(Clock::now()) {
+    // Nothing has waited since the request began: the clock need not be read again.
+    let mut now = exchange.start;
+    while let Some(endpoint) = turn.next(now) {
         let mut attempt = Attempt {
             exchange: &mut *exchange,
             route,
             upstream,
             endpoint,
             resent: false,
+            now,
         };
         match attempt.at_endpoint(request).await {
             Ok(response) => return Ok(response),
-            Err(Reason::ConnectFailed) => failure = Reason::ConnectFailed,
+            Err(Reason::ConnectFailed) => {
+                failure = Reason::ConnectFailed;
+                now = Clock::now();
+            }
             Err(reason) => return Err(reason.into()),
         }
     }
@@ -64,6 +70,8 @@ struct Attempt<'a> {
     upstream: &'a Arc<Upstream>,
     endpoint: &'a Arc<Endpoint>,
     resent: bool,
+    /// The clock when something was last waited for.
+    now: Instant,
 }
 
 impl Attempt<'_> {
@@ -76,11 +84,15 @@ impl Attempt<'_> {
         loop {
             let pooled = match self.resent {
                 true => None,
-                false => self.client().pooled(self.endpoint, Clock::now()),
+                false => self.client().pooled(self.endpoint, self.now),
             };
             let connection = match pooled {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                None => {
+                    let connection = self.connect().await?;
+                    self.now = Clock::now();
+                    connection
+                }
             };
             let reused = connection.reused;
             let copy = (reused && resendable(request)).then(|| Copy::of(request));
@@ -88,6 +100,7 @@ impl Attempt<'_> {
                 (Ok(response), _) => return Ok(response),
                 (Err(Failed::Unsent(back)), _) if reused => *request = *back,
                 (Err(Failed::Sent(Reason::UpstreamReset)), Some(copy)) => {
+                    self.now = Clock::now();
                     self.resent = true;
                     *request = copy.request();
                     self.ask_switch()?;
@@ -171,7 +184,7 @@ impl Attempt<'_> {
         mut connection: Connection,
         request: &mut Request<RequestBody>,
     ) -> Result<Answered, Failed> {
-        let start = Clock::now();
+        let start = self.now;
         let budget = self.budget(start);
         let mut record = AttemptRecord::begin(&self.upstream.metrics, start);
         self.exchange.attempts += 1;

@@ -172,15 +172,6 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
-/// The client's correlation id, if it is well-formed: 1 to 128 visible ASCII characters.
-pub(crate) fn kept_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut all = headers.get_all(super::headers::X_REQUEST_ID).iter();
-    let id = all.next()?;
-    let bytes = id.as_bytes();
-    let visible = (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    (visible && all.next().is_none()).then_some(id)
-}
-
 /// Whether the request has been through the gateway that appends `via`.
 pub(crate) fn loops(headers: &HeaderMap, via: &HeaderValue) -> bool {
     let lines = headers.get_all(http::header::VIA).iter();

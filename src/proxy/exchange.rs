@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Map, Value};
 
-use super::examine;
+use super::correlation;
 use super::headers;
 use super::peer::Peer;
 use super::worker::{View, Worker};
@@ -62,9 +62,9 @@ impl Exchange {
             .access
             .as_ref()
             .map(|sink| LogLine::of(sink, request, peer, &view));
-        let request_id = match examine::kept_request_id(request.headers()) {
+        let request_id = match correlation::kept(request.headers()) {
             Some(id) => id.clone(),
-            None => make_request_id(),
+            None => correlation::make(worker),
         };
         Exchange {
             view,
@@ -152,14 +152,6 @@ impl Drop for Exchange {
         self.close_books();
         self.peer.end();
     }
-}
-
-/// A UUIDv7 (RFC 9562): sortable by time, so that ids of one incident lie together.
-pub(crate) fn make_request_id() -> HeaderValue {
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = uuid::Uuid::now_v7().hyphenated();
-    let id = id.encode_lower(&mut text);
-    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 impl LogLine {

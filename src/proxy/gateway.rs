@@ -52,7 +52,7 @@ fn answer_panic(worker: &Worker, peer: &Peer) -> Response<ReplyBody> {
         .and_then(|id| id.to_str().ok())
         .unwrap_or_default();
     tracing::error!(request_id = text, "panic while serving a request");
-    refusal::after_panic(id)
+    refusal::after_panic(worker, id)
 }
 
 /// The gateway as a service, for a server of one's own: an axum `Router` for example.

@@ -2,6 +2,7 @@
 
 mod absorb;
 mod attempt;
+mod correlation;
 mod examine;
 mod exchange;
 mod gateway;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 
-use super::exchange::{Exchange, make_request_id};
+use super::correlation;
+use super::exchange::Exchange;
 use super::headers::X_REQUEST_ID;
 use super::reply::ReplyBody;
 use super::worker::Worker;
@@ -83,8 +84,8 @@ pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The answer after a panic, whose record was closed while the stack unwound.
-pub(crate) fn after_panic(id: Option<HeaderValue>) -> Response<ReplyBody> {
-    let id = id.unwrap_or_else(make_request_id);
+pub(crate) fn after_panic(worker: &Worker, id: Option<HeaderValue>) -> Response<ReplyBody> {
+    let id = id.unwrap_or_else(|| correlation::make(worker));
     let status = Reason::Internal.row().status;
     let body = problem(Reason::Internal, status, &id);
     let mut response = Response::new(ReplyBody::unrecorded(body));
@@ -100,7 +101,7 @@ pub(crate) fn after_panic(id: Option<HeaderValue>) -> Response<ReplyBody> {
 /// A whole answer in bytes, counted, for refusals below hyper: the head never became a request.
 pub fn raw_refusal(worker: &Arc<Worker>, reason: Reason) -> Bytes {
     let row = reason.row();
-    let id = make_request_id();
+    let id = correlation::make(worker);
     let metrics = &worker.live.metrics.unmatched;
     metrics.begin();
     metrics.refused(reason);

@@ -37,13 +37,14 @@ impl Worker {
     /// A worker on the published snapshots of `live`.
     pub fn new(live: Arc<Live>, access: Option<LineSink>) -> Worker {
         let view = Mutex::new(View::of(&live));
-        let seed = Clock::unix().as_nanos() as u64 ^ (std::ptr::from_ref(&*live) as u64) << 20;
+        // The one id made by the process-wide generator: its random bits seed this worker's own.
+        let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
         Worker {
             live,
             client: Client::default(),
             access,
             view,
-            random: AtomicU64::new(seed),
+            random: AtomicU64::new(high.rotate_left(32) ^ low),
         }
     }
 
@@ -62,8 +63,13 @@ impl Worker {
         self.client.pool().sweep(Clock::now());
     }
 
-    /// A number in [0, 1), good enough for jitter (SplitMix64).
+    /// A number in [0, 1), good enough for jitter.
     pub fn random(&self) -> f64 {
+        (self.random_bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// 64 random bits, good enough for ids (SplitMix64, Steele et al. 2014).
+    pub fn random_bits(&self) -> u64 {
         let state = self
             .random
             .load(Relaxed)
@@ -72,7 +78,7 @@ impl Worker {
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        z ^ (z >> 31)
     }
 }
 
