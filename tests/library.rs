@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
@@ -21,7 +21,7 @@ use http_body::Frame;
 use seawall::proxy::{Gateway, Peer, Worker};
 use seawall::snapshot::Live;
 use seawall::upstream::BoxError;
-use support::{Client, Metrics, Upstream, get, post};
+use support::{Client, End, Metrics, Upstream, get, post};
 use tower::ServiceExt;
 
 /// A killed route, an answered one, and one that goes to an upstream.
@@ -115,16 +115,22 @@ async fn mounted_in_an_axum_router_it_serves_each_kind_of_route() {
     assert_eq!(metrics.sum("seawall_requests_in_flight", &[]), 0.0);
 }
 
-#[tokio::test]
-async fn mounted_it_serves_real_connections_and_knows_who_they_are() {
-    let upstream = Upstream::echo();
-    let live = live(&upstream);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let service = router(&live)
+/// Serves real connections on this runtime.
+async fn listen(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let service = router
         .layer(from_fn(name_peer))
         .into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
+    address
+}
+
+#[tokio::test]
+async fn mounted_it_serves_real_connections_and_knows_who_they_are() {
+    let upstream = Upstream::echo();
+    let address = listen(router(&live(&upstream))).await;
     let client = tokio::task::spawn_blocking(move || {
         let mut client = Client::connect(address);
         let killed = client.ask(post("/stats/42", [b'x'; 1024]));
@@ -158,7 +164,7 @@ impl http_body::Body for Panics {
 }
 
 #[tokio::test]
-async fn a_panic_ends_one_request_and_its_connection_and_nothing_else() {
+async fn a_panic_is_answered_and_counted_and_leaves_nothing_behind() {
     let live = live(&Upstream::echo());
     let gateway = gateway(&live);
     let request = http::Request::post("/stats/42")
@@ -195,4 +201,34 @@ async fn a_panic_ends_one_request_and_its_connection_and_nothing_else() {
     assert!(!next.headers().contains_key("connection"), "{next:?}");
     drop(next);
     assert_eq!(read(&live).sum("seawall_requests_in_flight", &[]), 0.0);
+}
+
+/// Puts a body that panics in the place of one that says so.
+async fn plant(request: Request) -> Request {
+    match request.headers().contains_key("x-panic") {
+        true => request.map(|_| Body::new(Panics)),
+        false => request,
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_connection_and_no_other() {
+    let live = live(&Upstream::echo());
+    let address = listen(router(&live).layer(map_request(plant))).await;
+    let clients = tokio::task::spawn_blocking(move || {
+        let mut unlucky = Client::connect(address);
+        let mut other = Client::connect(address);
+        support::assert_killed(&unlucky.ask(post("/stats/1", "x")));
+        support::assert_killed(&other.ask(post("/stats/2", "x")));
+        let panics = "POST /stats/3 HTTP/1.1\r\nhost: test\r\nx-panic: 1\r\n\
+             x-request-id: from-the-client\r\ncontent-length: 1\r\n\r\nx";
+        let answer = unlucky.ask(panics);
+        support::assert_refusal(&answer, 500, "internal");
+        assert_eq!(answer.header("x-request-id").unwrap(), "from-the-client");
+        assert!(answer.closes());
+        assert_ne!(unlucky.end(), End::Silent);
+        support::assert_killed(&other.ask(post("/stats/4", "x")));
+    });
+    clients.await.unwrap();
+    assert_eq!(read(&live).one("seawall_panics_total", &[]), 1.0);
 }
