@@ -32,6 +32,13 @@ fn main() {
 const KIBIBYTE: Bytes = Bytes::from_static(&[b'x'; 1024]);
 const ROUTES: [usize; 3] = [10, 1_000, 10_000];
 
+/// Requests in a row of one sample. Left to itself divan takes one, and with it mostly the
+/// caches as its own bookkeeping leaves them; many more would not fit the caches themselves.
+const ROW: u32 = 64;
+const SAMPLES: u32 = 2_000;
+/// A request to an upstream takes longer: fewer are as good.
+const PROXIED_SAMPLES: u32 = 400;
+
 /// As many routes as asked for, which the gateway answers itself; the switches decide whether a
 /// request gets that far.
 fn answering(routes: usize) -> String {
@@ -159,42 +166,42 @@ fn snapshot_live_load(bencher: Bencher) {
     bencher.bench_local(|| black_box(&live).load());
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]
 fn killed_get(bencher: Bencher, routes: usize) {
     one_route(bencher, routes, Switch::Drop, Kind::Get, 200);
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]
 fn killed_get_all_in_turn(bencher: Bencher, routes: usize) {
     all_in_turn(bencher, routes, Switch::Drop, Kind::Get);
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]
 fn killed_post_1k(bencher: Bencher, routes: usize) {
     one_route(bencher, routes, Switch::Drop, Kind::PostKibibyte, 200);
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]
 fn killed_post_1k_all_in_turn(bencher: Bencher, routes: usize) {
     all_in_turn(bencher, routes, Switch::Drop, Kind::PostKibibyte);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
 fn killed_reject_get(bencher: Bencher) {
     one_route(bencher, 10, Switch::Reject, Kind::Get, 503);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
 fn killed_reject_post_1k(bencher: Bencher) {
     one_route(bencher, 10, Switch::Reject, Kind::PostKibibyte, 503);
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]
 fn respond_get(bencher: Bencher, routes: usize) {
     one_route(bencher, routes, Switch::Untouched, Kind::Get, 200);
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]
 fn respond_get_all_in_turn(bencher: Bencher, routes: usize) {
     all_in_turn(bencher, routes, Switch::Untouched, Kind::Get);
 }
@@ -218,12 +225,12 @@ fn proxied(bencher: Bencher, kind: Kind) {
         });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = PROXIED_SAMPLES, sample_size = ROW)]
 fn proxied_get(bencher: Bencher) {
     proxied(bencher, Kind::Get);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = PROXIED_SAMPLES, sample_size = ROW)]
 fn proxied_post_1k(bencher: Bencher) {
     proxied(bencher, Kind::PostKibibyte);
 }
