@@ -7,14 +7,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 
 use super::handle::handle;
 use super::peer::Peer;
 use super::refusal;
 use super::reply::ReplyBody;
 use super::worker::Worker;
-use crate::upstream::RequestBody;
+use crate::upstream::{BoxError, RequestBody};
 
 /// Serves one request. A panic on the way is counted, answered with 500, and ends the
 /// connection; nothing else is touched.
@@ -56,6 +58,44 @@ fn answer_panic(worker: &Worker, peer: &Peer) -> Response<ReplyBody> {
 }
 
 /// The gateway as a service, for a server of one's own: an axum `Router` for example.
+///
+/// It takes any body, and its answers are ordinary responses. The connection is left to that
+/// server: its deadlines, the bounds on a request head, and the checks of framing below HTTP
+/// are not kept here. Needs a tokio runtime with its timers and I/O.
+///
+/// Requests are of the peer given to [`Gateway::new`], unless one brings an `Arc<Peer>` among
+/// its extensions:
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::sync::Arc;
+///
+/// use axum::extract::{ConnectInfo, Request};
+/// use axum::middleware::{Next, from_fn};
+/// use axum::response::Response;
+/// use axum::{Router, routing};
+/// use seawall::proxy::{Gateway, Peer, Worker};
+/// use seawall::snapshot::Live;
+///
+/// async fn name_peer(
+///     ConnectInfo(address): ConnectInfo<SocketAddr>,
+///     mut request: Request,
+///     next: Next,
+/// ) -> Response {
+///     request.extensions_mut().insert(Arc::new(Peer::new(address)));
+///     next.run(request).await
+/// }
+///
+/// /// To be served with `into_make_service_with_connect_info::<SocketAddr>()`.
+/// fn router(live: Arc<Live>) -> Router {
+///     let unknown = Arc::new(Peer::new(SocketAddr::from(([0, 0, 0, 0], 0))));
+///     let gateway = Gateway::new(Arc::new(Worker::new(live, None)), unknown);
+///     Router::new()
+///         .route("/about", routing::get(async || "served by the application itself"))
+///         .fallback_service(gateway)
+///         .layer(from_fn(name_peer))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Gateway {
     worker: Arc<Worker>,
@@ -63,13 +103,17 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway for one client connection.
+    /// The gateway for one client connection, or for requests that name their peer.
     pub fn new(worker: Arc<Worker>, peer: Arc<Peer>) -> Gateway {
         Gateway { worker, peer }
     }
 }
 
-impl tower::Service<Request<RequestBody>> for Gateway {
+impl<B> tower::Service<Request<B>> for Gateway
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<ReplyBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<ReplyBody>, Infallible>> + Send>>;
@@ -78,8 +122,37 @@ impl tower::Service<Request<RequestBody>> for Gateway {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let (worker, peer) = (Arc::clone(&self.worker), Arc::clone(&self.peer));
-        Box::pin(serve(worker, peer, request))
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let named = request.extensions_mut().remove::<Arc<Peer>>();
+        let peer = named.unwrap_or_else(|| Arc::clone(&self.peer));
+        let request = request.map(|body| RequestBody::other(Foreign(body)));
+        Box::pin(serve(Arc::clone(&self.worker), peer, request))
+    }
+}
+
+/// Another server's body, its error in the form that [`RequestBody::other`] takes.
+struct Foreign<B>(B);
+
+impl<B> Body for Foreign<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }
