@@ -122,9 +122,9 @@ impl Exchange {
                 self.peer.leave_panicked(self.request_id.clone());
             } else if self.reason.is_none() {
                 self.answered(By::Client, 499);
-                if let Some((_, outcome)) = &mut self.killed {
-                    *outcome = KillOutcome::Aborted;
-                }
+            }
+            if let Some((_, outcome)) = &mut self.killed {
+                *outcome = KillOutcome::Aborted;
             }
         }
         let metrics = self.metrics();

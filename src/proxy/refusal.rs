@@ -1,5 +1,6 @@
 //! Answers that the gateway makes itself, from the one table in [`Reason`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,18 +141,19 @@ fn http_date(unix: Duration) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// RFC 9457. Every string is from the table, or visible ASCII that needs escaping for two
-/// characters at most.
+/// RFC 9457. The table's strings need no escaping; an id has visible ASCII only, of which two
+/// characters do.
 fn problem(reason: Reason, status: u16, id: &HeaderValue) -> Bytes {
     let row = reason.row();
-    let body = serde_json::json!({
-        "type": "about:blank",
-        "title": row.title,
-        "status": status,
-        "reason": row.name,
-        "request_id": id.to_str().unwrap_or_default(),
-    });
-    Bytes::from(body.to_string())
+    let id = id.to_str().unwrap_or_default();
+    let escaped = match id.contains(['"', '\\']) {
+        true => Cow::Owned(id.replace('\\', "\\\\").replace('"', "\\\"")),
+        false => Cow::Borrowed(id),
+    };
+    Bytes::from(format!(
+        r#"{{"type":"about:blank","title":"{}","status":{status},"reason":"{}","request_id":"{escaped}"}}"#,
+        row.title, row.name,
+    ))
 }
 
 fn allow(methods: &[Method]) -> HeaderValue {
@@ -175,6 +177,19 @@ mod tests {
         assert_eq!(retry_after(base, 0.0), "10");
         assert_eq!(retry_after(base, 0.999), "20");
         assert_eq!(retry_after(Duration::ZERO, 0.5), "1");
+    }
+
+    #[test]
+    fn a_problem_is_json_whatever_the_id_and_the_reason() {
+        let id = HeaderValue::from_static(r#"a"b\c"#);
+        for row in &Reason::TABLE {
+            let body = problem(row.reason, 599, &id);
+            let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(value["title"], row.title);
+            assert_eq!(value["reason"], row.name);
+            assert_eq!(value["status"], 599);
+            assert_eq!(value["request_id"], r#"a"b\c"#);
+        }
     }
 
     #[test]
