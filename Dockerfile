@@ -1,7 +1,9 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin seawall
+# Shown by `seawall_build_info`: --build-arg SEAWALL_REVISION=$(git rev-parse --short HEAD)
+ARG SEAWALL_REVISION=unknown
+RUN SEAWALL_REVISION="$SEAWALL_REVISION" cargo build --release --locked --bin seawall
 
 FROM debian:bookworm-slim
 # A fixed number, so that a pod's securityContext can name it.

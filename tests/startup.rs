@@ -182,3 +182,44 @@ fn strings_of_the_configuration_take_values_from_the_environment() {
         exit.output
     );
 }
+
+#[test]
+fn a_problem_without_a_source_line_is_one_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    base().write(directory.path());
+    let nowhere = directory.path().join("nosuch");
+    let file = directory.path().join("seawall.toml");
+    for (path, said) in [
+        (&nowhere, "there is no such directory; `--config DIR`"),
+        (&file, "is a file, not a directory; `--config DIR`"),
+    ] {
+        for command in ["run", "demo"] {
+            let exit = run_in(path, command);
+            assert_eq!(exit.code, Some(1), "{}", exit.output);
+            assert!(exit.output.contains(said), "{}", exit.output);
+            assert_eq!(exit.output.trim_end().lines().count(), 1, "{}", exit.output);
+        }
+    }
+}
+
+#[test]
+fn switches_that_cannot_be_read_stop_the_start_with_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    base().write(directory.path());
+    let switches = directory.path().join("switches.toml");
+    std::fs::remove_file(&switches).expect("removed");
+    std::fs::create_dir(&switches).expect("a directory in its place");
+    for command in ["run", "check"] {
+        let exit = run_in(directory.path(), command);
+        assert_eq!(exit.code, Some(1), "{}", exit.output);
+        let hint = "put a file in the place of this directory";
+        assert!(exit.output.contains(hint), "{}", exit.output);
+    }
+}
+
+#[test]
+fn check_warns_of_a_configuration_without_routes() {
+    let exit = run_on(&Config::new(), "check");
+    assert_eq!(exit.code, Some(0), "{}", exit.output);
+    assert!(exit.output.contains("there is no route"), "{}", exit.output);
+}

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::{
-    Problem, Severity, SourceFile, examine, ignored_files, process_environment, read_structure,
-    read_switch_entries, read_switches,
+    Problem, SourceFile, examine, ignored_files, process_environment, read_structure,
+    read_switch_entries, read_switches, unreadable_hint,
 };
 use crate::policy::kill::Position;
 
@@ -73,7 +73,9 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
         }
         Err(error) => {
             let problem = Problem::placeless(path, format!("cannot be read: {error}"));
-            findings.errors.push(problem);
+            findings
+                .errors
+                .push(problem.with_hint(unreadable_hint(&error)));
             return;
         }
     };
@@ -83,13 +85,6 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
     findings.switches = entries.filter(|entry| thrown(entry.position)).count();
     findings.errors.extend(read.problems);
     findings.warnings.extend(read.warnings);
-    if !read.has_kill_table && findings.errors.is_empty() {
-        let message = "has no table [kill]: what is thrown stays thrown";
-        let mut problem = Problem::placeless(path, message);
-        problem.severity = Severity::Warning;
-        let hint = "add the line `[kill]`; an empty one restores everything";
-        findings.warnings.push(problem.with_hint(hint));
-    }
 }
 
 fn write_json(findings: &Findings) -> io::Result<()> {

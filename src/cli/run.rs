@@ -13,7 +13,8 @@ pub(super) struct RunArguments {
     /// Start without switches.toml; nothing is thrown until there is one.
     #[arg(long)]
     no_switches: bool,
-    /// Listen beside another gateway on the same ports, for a binary upgrade.
+    /// Share the client ports with another gateway, for a binary upgrade. The admin
+    /// addresses of the two must differ.
     #[arg(long)]
     share_port: bool,
 }

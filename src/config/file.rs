@@ -29,6 +29,7 @@ pub fn process_environment() -> Box<Environment> {
 const STRUCTURE: &str = "seawall.toml";
 const ROUTES: &str = "routes.d";
 const SWITCHES: &str = "switches.toml";
+const DIR_HINT: &str = "`--config DIR` names the directory that holds seawall.toml";
 
 impl SourceFile {
     /// A file of that name and content.
@@ -51,6 +52,9 @@ fn digest(bytes: &[u8]) -> u64 {
 /// # Errors
 /// Every file that is not there, cannot be read or is not UTF-8, with what to do about it.
 pub fn read_structure(dir: &Path) -> Result<Vec<SourceFile>, Vec<Problem>> {
+    if let Some(problem) = no_directory(dir) {
+        return Err(vec![problem]);
+    }
     let mut problems = Vec::new();
     let mut files = Vec::new();
     let paths = route_files(dir).unwrap_or_else(|problem| {
@@ -68,6 +72,20 @@ pub fn read_structure(dir: &Path) -> Result<Vec<SourceFile>, Vec<Problem>> {
     } else {
         Err(problems)
     }
+}
+
+/// Says once that the directory is not one, and not for each file that is not in it.
+fn no_directory(dir: &Path) -> Option<Problem> {
+    let message = match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => return None,
+        Ok(_) => "is a file, not a directory".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            "there is no such directory".to_owned()
+        }
+        // Reading the files says which of them is meant.
+        Err(_) => return None,
+    };
+    Some(Problem::placeless(dir, message).with_hint(DIR_HINT))
 }
 
 fn route_files(dir: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
@@ -122,12 +140,28 @@ fn read_text(path: &Path) -> Result<SourceFile, Box<Problem>> {
 
 fn missing(path: &Path) -> Box<Problem> {
     let problem = Problem::placeless(path, "there is no such file");
-    Box::new(problem.with_hint("`--config DIR` names the directory that holds seawall.toml"))
+    let dangling = path.is_symlink();
+    let hint = if dangling {
+        "it is a symlink to nothing; mend it or remove it"
+    } else {
+        DIR_HINT
+    };
+    Box::new(problem.with_hint(hint))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Box<Problem> {
     let problem = Problem::placeless(path, format!("cannot be read: {error}"));
-    Box::new(problem.with_hint("the gateway's user must be allowed to read it"))
+    Box::new(problem.with_hint(unreadable_hint(error)))
+}
+
+/// What to do about a file that cannot be read.
+pub fn unreadable_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => "put a file in the place of this directory",
+        io::ErrorKind::NotADirectory => "put a directory in the place of this file",
+        io::ErrorKind::PermissionDenied => "the gateway's user must be allowed to read it",
+        _ => "look at the disk and the path to the file",
+    }
 }
 
 /// Files of the directory that no part of the configuration is read from.
@@ -217,6 +251,29 @@ mod tests {
             "{text:?}"
         );
         assert!(text[1].contains("line 2 is not UTF-8"), "{text:?}");
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_another_kind_is_said_in_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |path: &Path| {
+            let problems = read_structure(path).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            problems[0].to_string()
+        };
+        let absent = said(&dir.path().join("nosuch"));
+        assert!(absent.contains("there is no such directory; `--config DIR`"));
+        write(dir.path(), "seawall.toml", b"");
+        let file = said(&dir.path().join("seawall.toml"));
+        assert!(file.contains("is a file, not a directory; `--config DIR`"));
+        fs::create_dir_all(dir.path().join("routes.d")).unwrap();
+        let dangling = dir.path().join("routes.d/x.toml");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        assert!(said(dir.path()).contains("a symlink to nothing"));
+        fs::remove_file(dangling).unwrap();
+        fs::remove_file(dir.path().join("seawall.toml")).unwrap();
+        fs::create_dir(dir.path().join("seawall.toml")).unwrap();
+        assert!(said(dir.path()).contains("put a file in the place of this directory"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod value;
 pub use error::{Problem, Severity};
 pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,
+    unreadable_hint,
 };
 pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,

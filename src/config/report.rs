@@ -89,7 +89,7 @@ impl<'f> Report<'f> {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         // An array left open takes every line below for an element: one complaint is enough.
         let swallowed = message.starts_with("missing comma");
-        let hint = swallowed.then(|| "is the list above closed with `]`?".to_owned());
+        let hint = syntax_hint(&message).map(str::to_owned);
         let complaint = Complaint::new(message).maybe_hint(hint);
         let problem = self.problem(Severity::Error, place, String::new(), complaint);
         let mut found = self.found.borrow_mut();
@@ -192,6 +192,23 @@ fn bag_distance(one: &str, other: &str) -> usize {
         *slot -= 1;
     }
     missing.max((one.len() + missing).saturating_sub(other.len()))
+}
+
+/// What to do about the parser's complaints that say it too briefly.
+fn syntax_hint(message: &str) -> Option<&'static str> {
+    const HINTS: [(&str, &str); 3] = [
+        ("missing comma", "is the list above closed with `]`?"),
+        (
+            "string values must be quoted",
+            "write \"...\" around the value",
+        ),
+        (
+            "invalid unquoted key",
+            "write \"...\" around the key, such as \"tier:core\"",
+        ),
+    ];
+    let fits = HINTS.iter().find(|(begin, _)| message.starts_with(begin));
+    fits.map(|(_, hint)| *hint)
 }
 
 /// A hint that names the candidate nearest to what was written, if one is near.

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::answer::{answer, mode};
 use super::cursor::{Cursor, Decoded, Path, unknown_key};
-use super::error::Problem;
+use super::error::{Problem, Severity};
 use super::file::SourceFile;
 use super::keys::{self, NOT_YET};
 use super::report::{Complaint, Report, did_you_mean};
@@ -62,7 +62,18 @@ pub fn read_switch_entries(file: &SourceFile, settings: &Settings) -> SwitchesRe
         }
     }
     (read.problems, read.warnings) = report.finish();
+    if !read.has_kill_table && read.problems.is_empty() {
+        read.warnings.push(no_kill_table(file));
+    }
     read
+}
+
+/// Whoever empties the file means to restore everything, and does not.
+fn no_kill_table(file: &SourceFile) -> Problem {
+    let message = "has no table [kill]: what is thrown stays thrown";
+    let mut problem = Problem::placeless(&file.path, message);
+    problem.severity = Severity::Warning;
+    problem.with_hint("add the line `[kill]`; an empty one restores everything")
 }
 
 const ROOT: Path<'static> = Path::ROOT;

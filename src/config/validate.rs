@@ -1,7 +1,7 @@
 //! From files to settings: tree, merge, decode. Every error is reported, not only the first.
 
 use super::cursor::{Cursor, Path};
-use super::error::Problem;
+use super::error::{Problem, Severity};
 use super::file::{Environment, SourceFile};
 use super::keys;
 use super::merge::merge;
@@ -56,7 +56,16 @@ pub(crate) fn examine(files: &[SourceFile], environment: &Environment) -> Examin
     let root = merge(trees.collect(), &report);
     let at = (Path::ROOT, Place::default());
     let settings = settings(&Cursor::open(&root, keys::ROOT, at, &report), environment);
-    let (errors, warnings) = report.finish();
+    let (errors, mut warnings) = report.finish();
+    if let Some(file) = files.first()
+        && settings.routes.is_empty()
+        && errors.is_empty()
+    {
+        let message = "there is no route: every request is answered 404";
+        let mut problem = Problem::placeless(&file.path, message);
+        problem.severity = Severity::Warning;
+        warnings.push(problem.with_hint("add [routes.NAME] here or in routes.d/*.toml"));
+    }
     Examined {
         settings,
         errors,

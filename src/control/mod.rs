@@ -64,6 +64,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Problems(problems) => {
+                // What has no source line to show is one line.
+                if let [problem] = &problems[..]
+                    && problem.line == 0
+                {
+                    return write!(f, "{problem}");
+                }
                 for problem in problems {
                     writeln!(f, "{}", problem.render(false))?;
                 }

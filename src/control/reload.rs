@@ -164,6 +164,7 @@ impl Reloader {
         } = unsettled;
         if identity == self.applied {
             self.structure.settle();
+            self.log_unchanged(asked);
             return self.tell_reload(ReloadResult::Unchanged, Vec::new());
         }
         let files = match files {
@@ -179,6 +180,14 @@ impl Reloader {
                 tracing::debug!("routes or upstreams are gone; waiting for the files to settle");
                 self.structure.wait();
             }
+            Ok(loaded) if self.loses_every_route(&loaded.settings) => {
+                // A full disk empties files; nobody means to answer 404 to everything.
+                let path = self.options.dir.join("seawall.toml");
+                let problem = Problem::placeless(path, "no route is left");
+                self.reject(vec![problem.with_hint(
+                    "bring the routes back; to serve nothing, stop the gateway",
+                )]);
+            }
             Ok(loaded) => {
                 log_warnings(&loaded.warnings);
                 let good = Good {
@@ -189,6 +198,20 @@ impl Reloader {
                 };
                 self.apply(good, now);
             }
+        }
+    }
+
+    fn loses_every_route(&self, settings: &Settings) -> bool {
+        settings.routes.is_empty() && !self.live.load().settings().routes.is_empty()
+    }
+
+    /// Says so to whoever asked, or waits for the errors to end.
+    fn log_unchanged(&self, asked: bool) {
+        let rejected = self.status.told().reload_result == Some(ReloadResult::Rejected);
+        if rejected {
+            tracing::info!("configuration is free of errors again, and as it was before them");
+        } else if asked {
+            tracing::info!("configuration unchanged");
         }
     }
 
@@ -284,6 +307,11 @@ impl Reloader {
             log_errors(&problems);
             if problems.is_empty() {
                 tracing::info!("switches.toml is free of errors again");
+            } else {
+                tracing::error!(
+                    errors = problems.len(),
+                    "switches.toml has errors; entries without one hold, what was thrown stays thrown"
+                );
             }
             self.live.metrics.set_switch_errors(problems.len());
             self.status.told().switch_errors = problems.clone();

@@ -7,6 +7,7 @@ use super::switches::{CALM, Seen};
 use super::watch::{Depth, Stamp};
 use crate::config::{
     Problem, Settings, SourceFile, SwitchesRead, read_switch_entries, read_switches,
+    unreadable_hint,
 };
 
 /// The file as it was last looked at.
@@ -23,7 +24,8 @@ pub(super) struct SwitchFile {
 #[derive(Debug)]
 enum Content {
     Missing,
-    Unreadable(String),
+    /// Why, and what to do about it.
+    Unreadable(String, &'static str),
     Read(SourceFile, SwitchesRead),
 }
 
@@ -69,10 +71,10 @@ impl SwitchFile {
             }
             (Ok(None), Content::Missing) => return false,
             (Ok(None), _) => Content::Missing,
-            (Err(error), Content::Unreadable(before)) if *before == error.to_string() => {
+            (Err(error), Content::Unreadable(before, _)) if *before == error.to_string() => {
                 return false;
             }
-            (Err(error), _) => Content::Unreadable(error.to_string()),
+            (Err(error), _) => Content::Unreadable(error.to_string(), unreadable_hint(&error)),
         };
         self.content = content;
         self.since = now;
@@ -93,7 +95,7 @@ impl SwitchFile {
                 digest: file.digest,
                 read,
             }),
-            Content::Missing | Content::Unreadable(_) => None,
+            Content::Missing | Content::Unreadable(..) => None,
         }
     }
 
@@ -101,7 +103,7 @@ impl SwitchFile {
     pub(super) fn text(&self) -> &str {
         match &self.content {
             Content::Read(file, _) => &file.text,
-            Content::Missing | Content::Unreadable(_) => "",
+            Content::Missing | Content::Unreadable(..) => "",
         }
     }
 
@@ -112,12 +114,15 @@ impl SwitchFile {
                             put the file back with an empty [kill]";
         let message = match &self.content {
             Content::Read(_, read) => return read.problems.clone(),
-            Content::Missing | Content::Unreadable(_) if now < self.since + CALM => {
+            Content::Missing | Content::Unreadable(..) if now < self.since + CALM => {
                 return Vec::new();
             }
             Content::Missing if self.optional => return Vec::new(),
             Content::Missing => "there is no such file".to_owned(),
-            Content::Unreadable(error) => format!("cannot be read: {error}"),
+            Content::Unreadable(error, hint) => {
+                let problem = Problem::placeless(self.path(), format!("cannot be read: {error}"));
+                return vec![problem.with_hint(format!("{hint}; what was thrown stays thrown"))];
+            }
         };
         vec![Problem::placeless(self.path(), message).with_hint(HINT)]
     }
@@ -126,7 +131,7 @@ impl SwitchFile {
     pub(super) fn warnings(&self) -> &[Problem] {
         match &self.content {
             Content::Read(_, read) => &read.warnings,
-            Content::Missing | Content::Unreadable(_) => &[],
+            Content::Missing | Content::Unreadable(..) => &[],
         }
     }
 
@@ -140,9 +145,9 @@ impl SwitchFile {
                 "{path}: there is no such file; create it with an empty [kill] table, \
                  or start with --no-switches"
             )),
-            Content::Unreadable(error) => Some(format!(
-                "{path}: cannot be read: {error}; the gateway's user must be allowed to read it"
-            )),
+            Content::Unreadable(error, hint) => {
+                Some(format!("{path}: cannot be read: {error}; {hint}"))
+            }
             Content::Read(_, read) if read.parsed => None,
             Content::Read(_, read) => {
                 let first = read.problems.first().map(ToString::to_string);

@@ -17,7 +17,7 @@ use clap::Args;
 
 use super::running::{Running, Start};
 use crate::config::{self, Settings};
-use crate::control::Amend;
+use crate::control::{Amend, StartError};
 use crate::server;
 use crate::upstream::{EndpointSpec, UpstreamSpec};
 
@@ -70,10 +70,7 @@ fn demo(dir: &Path, arguments: &DemoArguments) -> Result<ExitCode, String> {
 }
 
 fn load(dir: &Path) -> Result<Settings, String> {
-    let explain = |problems: Vec<config::Problem>| {
-        let rendered: Vec<String> = problems.iter().map(|p| p.render(false)).collect();
-        rendered.join("\n")
-    };
+    let explain = |problems| StartError::Problems(problems).to_string();
     let files = config::read_structure(dir).map_err(explain)?;
     let loaded = config::load(&files, &*config::process_environment()).map_err(explain)?;
     Ok(loaded.settings)
