@@ -191,6 +191,9 @@ async fn a_panic_is_answered_and_counted_and_leaves_nothing_behind() {
     assert_eq!(metrics.one("seawall_refusals_total", &internal), 1.0);
     let answered = [("route", "stats"), ("code", "500"), ("by", "gateway")];
     assert_eq!(metrics.one("seawall_requests_total", &answered), 1.0);
+    let aborted = [("route", "stats"), ("mode", "drop"), ("outcome", "aborted")];
+    assert_eq!(metrics.one("seawall_killed_requests_total", &aborted), 1.0);
+    assert_eq!(metrics.sum("seawall_killed_requests_total", &[]), 1.0);
     assert_eq!(metrics.sum("seawall_requests_in_flight", &[]), 0.0);
 
     let next = http::Request::post("/stats/42").header("host", "test");

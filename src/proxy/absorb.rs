@@ -11,10 +11,10 @@ use super::handle::limits;
 use super::headers::X_REQUEST_ID;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
-use crate::policy::kill::{KillOrder, Mode};
+use crate::policy::kill::Mode;
 use crate::telemetry::KillOutcome;
 use crate::upstream::{BodyFault, RequestBody};
-use crate::vocab::{By, Reason};
+use crate::vocab::{By, Reason, RouteId};
 
 /// Most bytes of a body that is read only to keep the connection after a refusal.
 const SETTLE_BYTES: u64 = 64 * 1024;
@@ -23,10 +23,10 @@ const SETTLE_BYTES: u64 = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Close(pub(crate) bool);
 
-/// A request that a switch took; only its answer is left to make.
+/// A request of this route that a switch took; only its answer is left to make.
 #[derive(Debug)]
 pub(crate) struct Absorbed {
-    order: Arc<KillOrder>,
+    route: RouteId,
     close: Close,
 }
 
@@ -35,22 +35,21 @@ pub(crate) async fn absorb(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     facts: &Facts,
-    order: Arc<KillOrder>,
+    (route, mode): (RouteId, Mode),
 ) -> Result<Absorbed, Refusal> {
-    let outcome = match order.mode {
+    let outcome = match mode {
         Mode::Drop => KillOutcome::Dropped,
         Mode::Reject => KillOutcome::Rejected,
         // Configuration refuses this mode until there is a journal to keep the payload.
         Mode::Archive => KillOutcome::Lost,
     };
-    exchange.killed = Some((order.mode, outcome));
-    let route = exchange.route.map(|id| exchange.view.snapshot.route(id));
-    let max = route.map_or(SETTLE_BYTES, |route| route.max_body);
+    exchange.killed = Some((mode, outcome));
+    let max = exchange.view.snapshot.route(route).max_body;
     let close = drain(exchange, request, facts, max).await;
     if close.is_err() {
-        exchange.killed = Some((order.mode, KillOutcome::Aborted));
+        exchange.killed = Some((mode, KillOutcome::Aborted));
     }
-    close.map(|close| Absorbed { order, close })
+    close.map(|close| Absorbed { route, close })
 }
 
 /// Reads a body and throws it away, within `max` and the body timers, so that keep-alive goes
@@ -109,7 +108,12 @@ pub(crate) async fn settle(
 impl Absorbed {
     /// The answer of the switch.
     pub(crate) fn answer(self, mut exchange: Exchange) -> Response<ReplyBody> {
-        let Absorbed { order, close } = self;
+        let Absorbed { route, close } = self;
+        // Borrowed from the snapshot: a count of references would move between cores.
+        let view = Arc::clone(&exchange.view);
+        let Some(order) = view.snapshot.order(route) else {
+            return Refusal::from(Reason::Internal).answer(By::Gateway, exchange);
+        };
         if order.mode == Mode::Reject {
             let refusal = Refusal {
                 close: close.0,

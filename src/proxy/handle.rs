@@ -55,7 +55,7 @@ async fn walk(
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);
     if let Some(order) = view.snapshot.order(target.route) {
-        let order = Arc::clone(order);
+        let order = (target.route, order.mode);
         return absorb::absorb(exchange, request, &facts, order)
             .await
             .map(Answer::Absorbed);

@@ -60,7 +60,8 @@ impl Failure {
 #[derive(Debug)]
 pub struct Connection {
     sender: Sender,
-    endpoint: Arc<Endpoint>,
+    /// The place of its endpoint's connections in the pool.
+    slot: usize,
     /// Whether it has carried a request before: the other side may be closing it.
     pub reused: bool,
 }
@@ -85,7 +86,7 @@ impl Client {
         let sender = self.pool.take(endpoint.slot, now)?;
         Some(Connection {
             sender,
-            endpoint: Arc::clone(endpoint),
+            slot: endpoint.slot,
             reused: true,
         })
     }
@@ -113,7 +114,7 @@ impl Client {
         });
         Ok(Connection {
             sender,
-            endpoint: Arc::clone(endpoint),
+            slot: endpoint.slot,
             reused: false,
         })
     }
@@ -133,7 +134,7 @@ impl Connection {
     pub fn lend(self, client: &Client, terms: Terms) -> impl FnOnce(Incoming) -> ResponseBody {
         let lease = Lease {
             pool: Arc::clone(&client.pool),
-            slot: self.endpoint.slot,
+            slot: self.slot,
             sender: self.sender,
             keep: terms.keep,
             progress: terms.progress,
