@@ -21,6 +21,10 @@ use crate::snapshot::{Live, Phase};
 use crate::upstream::RequestBody;
 use crate::vocab::{Clock, Reason};
 
+/// On the way out, how long after it was accepted a connection may take to begin its first
+/// request: those taken from the queue of a socket that closes have had no chance yet.
+const NEWCOMER: Duration = Duration::from_millis(250);
+
 /// Serves one connection to its end.
 pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker: Arc<Worker>) {
     let view = worker.view();
@@ -56,8 +60,8 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
                 moved_on = stopping.as_mut().poll(cx).is_ready();
             }
             loop {
-                if Pin::new(&mut connection).poll(cx).is_ready() {
-                    return Poll::Ready(End::Spoken);
+                if let Poll::Ready(spoken) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(End::of(&spoken));
                 }
                 match watchdog.look(live, timer.as_mut(), cx) {
                     Look::Wait => return Poll::Pending,
@@ -91,6 +95,8 @@ fn builder(max_head: usize, max_headers: usize) -> http1::Builder {
 enum End {
     /// hyper is done with it.
     Spoken,
+    /// hyper could not read a request head.
+    Malformed,
     /// Nothing is in flight.
     Close,
     /// The client was too slow with a request head.
@@ -99,16 +105,29 @@ enum End {
     Abort,
 }
 
+impl End {
+    fn of(spoken: &hyper::Result<()>) -> End {
+        match spoken {
+            Err(error) if error.is_parse() => End::Malformed,
+            Err(_) | Ok(()) => End::Spoken,
+        }
+    }
+}
+
 async fn finish(io: ClientIo, end: End, worker: &Arc<Worker>) {
     let refusal = match end {
         End::SlowHead => Some(Reason::RequestTimeout),
         End::Spoken => io.refusal,
+        // Some of these hyper ends without a word: the preface of HTTP/2.
+        End::Malformed => io.refusal.or(Some(Reason::BadRequest)),
         End::Close => None,
         End::Abort => return,
     };
     match refusal {
         Some(reason) => linger::linger(io.stream, &raw_refusal(worker, reason)).await,
-        None if io.in_body() => linger::linger(io.stream, &[]).await,
+        None if io.is_sent_more() => {
+            linger::linger(io.stream, &[]).await;
+        }
         None => linger::close(io.stream).await,
     }
 }
@@ -125,21 +144,25 @@ enum Stage {
     Quiet,
     /// In the middle of a request head.
     Head,
-    /// A request is being served: its own timers hold.
+    /// A request is being served, or its answer is not taken: their own timers hold.
     Busy,
 }
 
 /// Keeps one timer for all deadlines of a connection. It is set anew only when it would fire too
-/// late; when it fires too early it is set again. A request that comes and goes in time costs
-/// one reading of the clock.
+/// late; when it fires too early it is set again. Requests may come and go between two looks:
+/// what counts them tells, so that the timers do not take a busy connection for an idle one.
 struct Watchdog {
     deadlines: Deadlines,
     peer: Arc<Peer>,
     wire: Arc<Wire>,
     stage: Stage,
     since: Instant,
+    heads: u64,
     blocked_since: Option<Instant>,
+    unblocked: u64,
     armed: Option<Instant>,
+    /// The process is on its way out.
+    leaving: bool,
     last_request: bool,
 }
 
@@ -153,45 +176,68 @@ impl Watchdog {
     fn new(deadlines: Deadlines, peer: Arc<Peer>, wire: Arc<Wire>) -> Watchdog {
         Watchdog {
             deadlines,
+            since: peer.quiet_since(),
             peer,
             wire,
             stage: Stage::Quiet,
-            since: Clock::now(),
+            heads: 0,
             blocked_since: None,
+            unblocked: 0,
             armed: None,
+            leaving: false,
             last_request: false,
         }
     }
 
     fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
         self.follow();
-        if !self.last_request && live.phase() >= Phase::Stopping {
-            self.last_request = true;
-            let unanswered = self.wire.heads() > self.peer.calls();
-            if self.stage == Stage::Quiet && !unanswered {
-                return Look::End(End::Close);
-            }
-            return Look::LastRequest;
+        let leaving = match live.phase() >= Phase::Stopping {
+            true => self.leave(),
+            false => None,
+        };
+        leaving.unwrap_or_else(|| self.keep_deadlines(timer, cx))
+    }
+
+    /// On the way out: a connection with nothing in flight ends, a new one soon. A request that is being served
+    /// is the last. Of a head that is half here, and of an answer that is not yet taken, hyper
+    /// knows nothing, and would cut them: they come to their end first. The answer to such a head
+    /// says that it is the last.
+    fn leave(&mut self) -> Option<Look> {
+        let unanswered = self.wire.heads() > self.peer.calls();
+        if self.stage == Stage::Quiet && !unanswered && self.peer.calls() > 0 {
+            return Some(Look::End(End::Close));
         }
-        self.keep_deadlines(timer, cx)
+        self.leaving = true;
+        if self.last_request || !self.peer.busy() {
+            return None;
+        }
+        self.last_request = true;
+        Some(Look::LastRequest)
     }
 
     fn follow(&mut self) {
-        let stage = match (self.peer.busy(), self.wire.in_head()) {
+        let blocked = self.peer.write_blocked();
+        let stage = match (self.peer.busy() || blocked, self.wire.in_head()) {
             (true, _) => Stage::Busy,
             (false, true) => Stage::Head,
             (false, false) => Stage::Quiet,
         };
-        if stage != self.stage {
-            self.stage = stage;
-            if stage != Stage::Busy {
-                self.since = Clock::now();
-            }
+        let heads = self.wire.heads();
+        if stage != self.stage || heads != self.heads {
+            self.since = match stage {
+                Stage::Busy => self.since,
+                // Served between two looks.
+                Stage::Quiet if self.stage == Stage::Quiet => self.peer.quiet_since(),
+                Stage::Quiet | Stage::Head => Clock::now(),
+            };
         }
-        match (self.wire.write_blocked(), self.blocked_since) {
-            (true, None) => self.blocked_since = Some(Clock::now()),
-            (false, Some(_)) => self.blocked_since = None,
-            (true, Some(_)) | (false, None) => {}
+        (self.stage, self.heads) = (stage, heads);
+        let unblocked = self.wire.unblocked();
+        if !blocked || unblocked != self.unblocked {
+            self.unblocked = unblocked;
+            self.blocked_since = blocked.then(Clock::now);
+        } else if self.blocked_since.is_none() {
+            self.blocked_since = Some(Clock::now());
         }
     }
 
@@ -201,6 +247,10 @@ impl Watchdog {
         let by_stage = match self.stage {
             Stage::Busy => None,
             Stage::Head => Some((self.since + self.deadlines.head, End::SlowHead)),
+            Stage::Quiet if first && self.leaving => {
+                let allowed = self.deadlines.head.min(NEWCOMER);
+                Some((self.since + allowed, End::Close))
+            }
             Stage::Quiet if first => Some((self.since + self.deadlines.head, End::Close)),
             Stage::Quiet => Some((self.since + self.deadlines.idle, End::Close)),
         };

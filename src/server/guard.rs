@@ -85,9 +85,10 @@ impl Guard {
         }
     }
 
-    /// Whether a request head has begun and not ended.
+    /// Whether a request head has begun and not ended. Empty lines before it are no beginning:
+    /// some clients end a body with one.
     pub(crate) fn in_head(&self) -> bool {
-        self.state == State::Head && self.head_bytes > 0
+        self.state == State::Head && (self.lines > 0 || !self.partial.is_empty())
     }
 
     /// Whether the client is in the middle of a request body.
@@ -312,7 +313,7 @@ impl Guard {
 }
 
 /// Fields that frame, route or authenticate; RFC 9110, 6.5.1 forbids them among trailers.
-const FORBIDDEN_TRAILERS: [&[u8]; 15] = [
+const FORBIDDEN_TRAILERS: [&[u8]; 22] = [
     b"content-length",
     b"transfer-encoding",
     b"host",
@@ -328,6 +329,13 @@ const FORBIDDEN_TRAILERS: [&[u8]; 15] = [
     b"content-type",
     b"content-encoding",
     b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+    b"x-real-ip",
+    b"x-request-id",
+    b"forwarded",
+    b"via",
+    b"set-cookie",
 ];
 
 /// The value of a header line if it has that name; whitespace before the colon is no way round.

@@ -160,7 +160,7 @@ impl Shard {
                 _ = tidy.tick() => self.worker.tidy(),
             }
         }
-        self.stop_accepting(listeners, arrivals);
+        self.stop_accepting(listeners, arrivals).await;
         self.wait_for_connections(phase).await;
         Ok(())
     }
@@ -246,17 +246,30 @@ impl Shard {
     }
 
     /// Closing one of several SO_REUSEPORT sockets resets what is queued on it: so accept until
-    /// it is empty, then close.
-    fn stop_accepting(&self, listeners: Vec<TcpListener>, mut arrivals: Arrivals) {
+    /// it is empty, then close. The kernel is asked itself: the runtime may not yet have heard
+    /// of what came last.
+    async fn stop_accepting(&self, listeners: Vec<TcpListener>, mut arrivals: Arrivals) {
         for listener in listeners {
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            while let Poll::Ready(Ok((stream, address))) = listener.poll_accept(&mut context) {
-                self.own().connections.fetch_add(1, Relaxed);
-                self.spawn(stream, address);
+            let Ok(listener) = listener.into_std() else {
+                continue;
+            };
+            loop {
+                match listener.accept() {
+                    Ok((stream, address)) => {
+                        self.own().connections.fetch_add(1, Relaxed);
+                        match stream.set_nonblocking(true) {
+                            Ok(()) => self.arrived(stream, address),
+                            Err(_) => drop(self.own().connections.fetch_sub(1, Relaxed)),
+                        }
+                    }
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(_) => break,
+                }
             }
         }
         arrivals.close();
-        while let Ok((stream, address)) = arrivals.try_recv() {
+        // Waits for a neighbour that has found room and not yet filled it.
+        while let Some((stream, address)) = arrivals.recv().await {
             self.arrived(stream, address);
         }
     }
