@@ -66,6 +66,7 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
                 match watchdog.look(live, timer.as_mut(), cx) {
                     Look::Wait => return Poll::Pending,
                     Look::End(end) => return Poll::Ready(end),
+                    Look::Again => {}
                     Look::LastRequest => Pin::new(&mut connection).graceful_shutdown(),
                 }
             }
@@ -170,6 +171,8 @@ enum Look {
     Wait,
     End(End),
     LastRequest,
+    /// hyper is to read again.
+    Again,
 }
 
 impl Watchdog {
@@ -191,6 +194,10 @@ impl Watchdog {
 
     fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
         self.follow();
+        let answered = self.stage != Stage::Busy && self.wire.heads() <= self.peer.calls();
+        if answered && self.wire.take_held() {
+            return Look::Again;
+        }
         let leaving = match live.phase() >= Phase::Stopping {
             true => self.leave(),
             false => None,

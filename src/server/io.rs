@@ -23,6 +23,7 @@ pub(super) struct Wire {
     in_head: AtomicBool,
     heads: AtomicU64,
     unblocked: AtomicU64,
+    held: AtomicBool,
 }
 
 impl Wire {
@@ -34,6 +35,12 @@ impl Wire {
     /// How often the client read on after it had not.
     pub(super) fn unblocked(&self) -> u64 {
         self.unblocked.load(Relaxed)
+    }
+
+    /// Whether a refusal waits for earlier requests to be answered; asking lets go of it. Nothing
+    /// would wake hyper for that: it takes a read that is pending for a silent client.
+    pub(super) fn take_held(&self) -> bool {
+        self.held.load(Relaxed) && self.held.swap(false, Relaxed)
     }
 
     /// Whole request heads that came.
@@ -95,8 +102,8 @@ impl ClientIo {
     fn poll_refused(&self, part: Part) -> Poll<io::Result<()>> {
         let earlier = self.peer.busy() || self.guard.heads() > self.peer.calls();
         if part == Part::Head && (earlier || self.peer.write_blocked()) {
-            // Earlier requests on this connection are answered first, to the last byte; then
-            // hyper reads again.
+            // Earlier requests on this connection are answered first, to the last byte.
+            self.wire.held.store(true, Relaxed);
             return Poll::Pending;
         }
         let error = io::Error::new(io::ErrorKind::InvalidData, "refused by the guard");

@@ -37,7 +37,7 @@ impl Response {
     }
 
     /// Whether a scripted upstream made this answer.
-    pub fn from_upstream(&self) -> bool {
+    pub fn is_upstreams(&self) -> bool {
         self.head.has("x-from")
     }
 
