@@ -48,7 +48,7 @@ fn the_bound_on_connections_holds_for_all_workers_together() {
         let mut client = gateway.connect();
         let _ = client.try_send(get("/"));
         let response = client.read();
-        if response.is_upstreams() {
+        if response.from_upstream() {
             served += 1;
         } else {
             assert_refusal(&response, 503, "too_many_connections");
@@ -99,7 +99,7 @@ fn an_upstream_dies_and_comes_back_without_a_lost_client_or_a_leaked_connection(
     let again = Upstream::echo_at(upstream.address());
     for client in &mut clients {
         wait_for("the upstream to be back", || {
-            client.ask(post("/", "x")).is_upstreams()
+            client.ask(post("/", "x")).from_upstream()
         });
     }
     for _ in 0..5 {
@@ -123,7 +123,7 @@ fn one_dead_endpoint_of_two_leaves_the_other_serving() {
     let mut passed = 0;
     for _ in 0..20 {
         let response = client.ask(get("/"));
-        if response.is_upstreams() {
+        if response.from_upstream() {
             passed += 1;
         } else {
             assert_refusal(&response, 502, "connect_failed");

@@ -16,7 +16,7 @@ fn tiers(upstream: &Upstream) -> Config {
 
 /// Which of the three are killed, in the order above.
 fn killed(gateway: &Gateway) -> [bool; 3] {
-    ["/core", "/standard", "/sheddable"].map(|target| !gateway.get(target).is_upstreams())
+    ["/core", "/standard", "/sheddable"].map(|target| !gateway.get(target).from_upstream())
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Probe {
     fn restored(&mut self) -> Vec<&'static str> {
         let client = &mut self.client;
         let mut restored = THROWN.to_vec();
-        restored.retain(|target| client.ask(get(target)).is_upstreams());
+        restored.retain(|target| client.ask(get(target)).from_upstream());
         restored
     }
 
@@ -98,7 +98,7 @@ fn no_truncation_restores_anything() {
     for length in (0..BODY.len()).filter(|length| length % 3 == 0 || *length > dense) {
         probe.judge(&BODY.as_bytes()[..length]);
     }
-    assert!(probe.client.ask(get("/open")).is_upstreams());
+    assert!(probe.client.ask(get("/open")).from_upstream());
 }
 
 /// A small generator, seeded, so that a failure comes again.
@@ -141,5 +141,5 @@ fn no_corruption_restores_anything() {
         let damaged = corrupted(&mut dice);
         probe.judge(&damaged);
     }
-    assert!(probe.client.ask(get("/open")).is_upstreams());
+    assert!(probe.client.ask(get("/open")).from_upstream());
 }

@@ -29,7 +29,7 @@ fn load(
 }
 
 fn passed(response: &Response) -> bool {
-    response.is_upstreams() && response.text() == "body"
+    response.from_upstream() && response.text() == "body"
 }
 
 /// Passed or killed, and nothing in between.
@@ -72,8 +72,8 @@ fn flip(gateway: &Gateway) {
     let victim = || gateway.ask(post("/victim", "body"));
     for number in 0..FLIPS {
         gateway.write_switches(format!("[kill]\nvictim = \"drop\"\n# {number}\n"));
-        wait_for("the switch to be thrown", || !victim().is_upstreams());
+        wait_for("the switch to be thrown", || !victim().from_upstream());
         gateway.write_switches(format!("[kill]\nvictim = \"off\"\n# {number}\n"));
-        wait_for("the switch to be let go", || victim().is_upstreams());
+        wait_for("the switch to be let go", || victim().from_upstream());
     }
 }

@@ -17,7 +17,7 @@ fn three(upstream: &Upstream) -> Config {
 }
 
 fn is_killed(gateway: &Gateway, name: &str) -> bool {
-    !gateway.get(&format!("/{name}")).is_upstreams()
+    !gateway.get(&format!("/{name}")).from_upstream()
 }
 
 fn wait_killed(gateway: &Gateway, name: &str) {
@@ -55,10 +55,10 @@ fn a_flip_keeps_every_connection() {
     let mut client = gateway.connect();
     assert_passed(&client.ask(get("/a")));
     gateway.write_switches("[kill]\na = \"drop\"\n");
-    wait_for("a to be killed", || !client.ask(get("/a")).is_upstreams());
+    wait_for("a to be killed", || !client.ask(get("/a")).from_upstream());
     assert_passed(&client.ask(get("/b")));
     gateway.write_switches("[kill]\n");
-    wait_for("a to be restored", || client.ask(get("/a")).is_upstreams());
+    wait_for("a to be restored", || client.ask(get("/a")).from_upstream());
     assert_passed(&client.ask(get("/b")));
 }
 
@@ -210,7 +210,7 @@ fn of_a_repeated_key_the_last_wins_and_the_repetition_is_reported() {
     gateway.write_switches("[kill]\na = \"reject\"\na = \"drop\"\n");
     wait_for("a to be dropped", || {
         let response = gateway.get("/a");
-        response.status == 200 && !response.is_upstreams()
+        response.status == 200 && !response.from_upstream()
     });
     wait_errors(&gateway);
 }

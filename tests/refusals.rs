@@ -143,7 +143,7 @@ fn judge(gateway: &Gateway, upstream: &Upstream, vector: &Vector) -> Option<Stri
             return None;
         }
     };
-    if vector.expect == RefusedOrOne && answer.is_upstreams() {
+    if vector.expect == RefusedOrOne && answer.from_upstream() {
         let seen = &upstream.requests()[before];
         assert_eq!(seen.head.all("content-length"), ["5"], "{name}");
         assert!(!seen.head.has("transfer-encoding"), "{name}");

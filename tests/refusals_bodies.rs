@@ -183,7 +183,7 @@ fn empty_lines_before_a_request_do_no_harm() {
     client.send("\r\n");
     client.send(get("/"));
     match client.try_read() {
-        Ok(answer) if answer.is_upstreams() => assert_passed(&answer),
+        Ok(answer) if answer.from_upstream() => assert_passed(&answer),
         Ok(answer) => assert_refusal(&answer, 400, "bad_request"),
         Err(end) => panic!("no answer: {end:?}"),
     }

@@ -6,7 +6,7 @@ use super::client::Response;
 pub fn assert_refusal(response: &Response, status: u16, reason: &str) {
     let shown = format!("{} {}", response.head.start, response.text());
     assert_eq!(response.status, status, "{shown}");
-    assert!(!response.is_upstreams(), "{shown}");
+    assert!(!response.from_upstream(), "{shown}");
     let header = |name: &str| response.header(name).unwrap_or_default();
     assert!(
         header("content-type").starts_with("application/problem+json"),
@@ -28,7 +28,7 @@ pub fn reason_of(response: &Response) -> String {
 /// An answer of a switch in mode `drop` without a configured body.
 pub fn assert_killed(response: &Response) {
     let shown = format!("{} {}", response.head.start, response.text());
-    assert!(!response.is_upstreams(), "{shown}");
+    assert!(!response.from_upstream(), "{shown}");
     assert_eq!(response.status, 200, "{shown}");
     assert_eq!(response.text(), "", "{shown}");
     let caching = response.header("cache-control");
@@ -38,6 +38,6 @@ pub fn assert_killed(response: &Response) {
 /// An answer of the scripted upstream.
 pub fn assert_passed(response: &Response) {
     let shown = format!("{} {}", response.head.start, response.text());
-    assert!(response.is_upstreams(), "{shown}");
+    assert!(response.from_upstream(), "{shown}");
     assert_eq!(response.status, 200, "{shown}");
 }

@@ -37,7 +37,8 @@ impl Response {
     }
 
     /// Whether a scripted upstream made this answer.
-    pub fn is_upstreams(&self) -> bool {
+    #[allow(clippy::wrong_self_convention)]
+    pub fn from_upstream(&self) -> bool {
         self.head.has("x-from")
     }
 
