@@ -305,14 +305,20 @@ impl Guard {
         let forbidden = FORBIDDEN_TRAILERS
             .iter()
             .any(|name| field(line, name).is_some());
-        match folded || forbidden {
+        let ours = line
+            .get(..OUR_PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(OUR_PREFIX));
+        match folded || forbidden || ours {
             true => Err(Reason::BadRequest),
             false => Ok(()),
         }
     }
 }
 
-/// Fields that frame, route or authenticate; RFC 9110, 6.5.1 forbids them among trailers.
+/// Names that upstreams may believe, because clients cannot send them.
+const OUR_PREFIX: &[u8] = b"x-seawall-";
+
+/// Fields that frame, route or authenticate, and those that upstreams believe of a gateway; RFC 9110, 6.5.1 forbids them among trailers.
 const FORBIDDEN_TRAILERS: [&[u8]; 22] = [
     b"content-length",
     b"transfer-encoding",
