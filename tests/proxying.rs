@@ -363,3 +363,37 @@ fn requests_stream_before_they_are_complete() {
     assert!(upstream.requests().is_empty());
     assert_eq!(client.ask("after").text(), "firstafter");
 }
+
+#[test]
+fn a_request_of_http_1_0_without_a_host_gets_one() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::passing(&upstream));
+    assert_passed(&gateway.ask("GET /a HTTP/1.0\r\n\r\n"));
+    let own = upstream.address().to_string();
+    assert_eq!(upstream.last().header("host"), Some(own));
+    assert_passed(&gateway.ask("GET http://a.test/b HTTP/1.0\r\n\r\n"));
+    let seen = upstream.last();
+    assert_eq!(seen.header("host").as_deref(), Some("a.test"));
+    assert_eq!(seen.target, "/b");
+}
+
+#[test]
+fn announced_trailers_of_an_answer_reach_a_client_that_takes_them() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nx-from: u\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+         2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n",
+    );
+    let gateway = Gateway::start(&Config::passing(&upstream));
+    for (te, end) in [
+        ("te: trailers\r\n", "0\r\nx-sum: 1\r\n\r\n"),
+        ("", "0\r\n\r\n"),
+    ] {
+        let mut client = gateway.connect();
+        client.send(format!("GET / HTTP/1.1\r\nhost: test\r\n{te}\r\n"));
+        client.read_head();
+        let body = format!("2\r\nok\r\n{end}");
+        let mut seen = Vec::new();
+        assert!(client.exactly(body.len(), &mut seen));
+        assert_eq!(String::from_utf8_lossy(&seen), body);
+    }
+}

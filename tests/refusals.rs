@@ -208,3 +208,13 @@ fn an_ambiguous_or_missing_host_or_target_is_refused() {
 fn a_malformed_head_is_refused() {
     judge_all(SYNTAX);
 }
+
+#[test]
+fn the_preface_of_http_2_is_answered_and_counted() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::passing(&upstream));
+    let answer = gateway.ask("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_refusal(&answer, 400, "bad_request");
+    let labels = [("route", "none"), ("reason", "bad_request")];
+    gateway.wait_metric("seawall_refusals_total", &labels, 1.0);
+}

@@ -188,3 +188,17 @@ fn empty_lines_before_a_request_do_no_harm() {
         Err(end) => panic!("no answer: {end:?}"),
     }
 }
+
+#[test]
+fn what_upstreams_believe_of_a_gateway_is_no_trailer_either() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Config::passing(&upstream));
+    for name in ["x-seawall-replay", "X-Real-IP", "via", "x-forwarded-proto"] {
+        // Announced, so that it would be passed on.
+        let answer = gateway.ask(format!(
+            "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\ntrailer: {name}\r\n\r\n\
+             5\r\nhello\r\n0\r\n{name}: 1\r\n\r\n"
+        ));
+        assert_refusal(&answer, 400, "bad_request");
+    }
+}

@@ -33,6 +33,7 @@ pub(crate) struct Seen {
     pub(crate) forwarded: bool,
     pub(crate) forwarded_for: bool,
     pub(crate) content_length: bool,
+    pub(crate) host: bool,
 }
 
 /// Examines a request whose message hyper has parsed.
@@ -66,6 +67,7 @@ pub(crate) fn examine(request: &Request<RequestBody>) -> Result<Facts, Reason> {
         }
     }
     facts.seen.content_length = lengths > 0;
+    facts.seen.host = hosts > 0;
     let both = lengths > 0 && facts.seen.transfer_encoding;
     if hosts > 1 || lengths > 1 || both || *request.method() == Method::CONNECT {
         return Err(Reason::BadRequest);

@@ -110,7 +110,7 @@ impl Exchange {
         self.code = code;
     }
 
-    fn close_books(&mut self) {
+    fn close_books(&mut self, now: Instant) {
         let received = self
             .progress
             .as_ref()
@@ -139,7 +139,7 @@ impl Exchange {
             metrics.killed(mode.index(), outcome, received);
         }
         metrics.transferred(received, self.sent);
-        let took = Clock::now().saturating_duration_since(self.start);
+        let took = now.saturating_duration_since(self.start);
         metrics.end(self.by, self.code, took);
         if let Some(log) = self.log.take() {
             log.write(self, received, took.as_secs_f64() * 1e3);
@@ -149,8 +149,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.close_books();
-        self.peer.end();
+        let now = Clock::now();
+        self.close_books(now);
+        self.peer.end(now);
     }
 }
 

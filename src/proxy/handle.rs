@@ -31,7 +31,10 @@ pub(crate) async fn handle(
         Ok(Answer::Absorbed(absorbed)) => absorbed.answer(exchange),
         Ok(Answer::Respond(id, close)) => respond(exchange, id, close),
         Err(mut refusal) => {
-            refusal.close |= absorb::settle(&mut exchange, request).await.is_err();
+            // What ends the connection anyway does not wait for a body first.
+            if !refusal.close {
+                refusal.close = absorb::settle(&mut exchange, request).await.is_err();
+            }
             refusal.answer(By::Gateway, exchange)
         }
     }
@@ -155,6 +158,9 @@ fn prepare(
         .view
         .snapshot
         .route(exchange.route.unwrap_or(RouteId(0)));
+    if !facts.seen.host {
+        headers::give_host(request, route);
+    }
     headers::retarget(request, route, path)?;
     let map = request.headers_mut();
     headers::prepare_request(map, facts, &exchange.peer, &exchange.view);

@@ -130,6 +130,17 @@ fn forwarded_chain(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
         .unwrap_or_else(|_| peer.ip_text.clone())
 }
 
+/// A request of HTTP/1.0 may name no host; that of HTTP/1.1 which it becomes must (RFC 9112, 3.2):
+/// the one in its target, or the upstream's own.
+pub(crate) fn give_host(request: &mut Request<RequestBody>, route: &Route) {
+    let named = request.uri().authority();
+    let named = named.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+    let first = route.upstream.as_ref().and_then(|up| up.endpoints.first());
+    if let Some(host) = named.or_else(|| first.map(|endpoint| endpoint.authority.clone())) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
 /// Gives the request the target that the upstream gets: the path that was matched, or the
 /// route's rewrite of it, and the query as received.
 pub(crate) fn retarget(

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+
+use crate::vocab::Clock;
 
 /// One client connection.
 #[derive(Debug)]
@@ -13,8 +16,12 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The same without its port, as forwarding headers carry it.
     pub ip_text: HeaderValue,
+    born: Instant,
     busy: AtomicBool,
     calls: AtomicU64,
+    /// When the last request ended, in microseconds after `born`.
+    ended_us: AtomicU64,
+    write_blocked: AtomicBool,
     panicked: Mutex<Option<HeaderValue>>,
 }
 
@@ -25,8 +32,11 @@ impl Peer {
         Peer {
             address,
             ip_text: HeaderValue::try_from(ip).unwrap_or_else(|_| HeaderValue::from_static("")),
+            born: Clock::now(),
             busy: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            ended_us: AtomicU64::new(0),
+            write_blocked: AtomicBool::new(false),
             panicked: Mutex::new(None),
         }
     }
@@ -46,12 +56,30 @@ impl Peer {
         self.calls.load(Relaxed)
     }
 
+    /// Since when no request is being served: the end of the last one, or the beginning.
+    pub fn quiet_since(&self) -> Instant {
+        self.born + Duration::from_micros(self.ended_us.load(Relaxed))
+    }
+
+    /// Whether the client does not take what it was answered.
+    pub fn write_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed)
+    }
+
+    /// Says whether the client takes its answers. Whoever says that it does again also wakes the
+    /// connection.
+    pub fn set_write_blocked(&self, blocked: bool) {
+        self.write_blocked.store(blocked, Relaxed);
+    }
+
     pub(crate) fn begin(&self) {
         self.calls.fetch_add(1, Relaxed);
         self.busy.store(true, Relaxed);
     }
 
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.born);
+        self.ended_us.store(after.as_micros() as u64, Relaxed);
         self.busy.store(false, Relaxed);
     }
 

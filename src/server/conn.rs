@@ -21,6 +21,10 @@ use crate::snapshot::{Live, Phase};
 use crate::upstream::RequestBody;
 use crate::vocab::{Clock, Reason};
 
+/// How long a quiet connection is kept once the process has stopped accepting: a request may be
+/// on its way. It would be answered, with `Connection: close`.
+const LAST_CALL: Duration = Duration::from_millis(250);
+
 /// Serves one connection to its end.
 pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker: Arc<Worker>) {
     let view = worker.view();
@@ -54,10 +58,16 @@ pub(super) async fn serve_connection(stream: TcpStream, peer: Arc<Peer>, worker:
                 watching = true;
                 moved_on = stopping.as_mut().poll(cx).is_ready();
             }
-            if Pin::new(&mut connection).poll(cx).is_ready() {
-                return Poll::Ready(End::Spoken);
+            loop {
+                if let Poll::Ready(spoken) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(End::of(&spoken));
+                }
+                match watchdog.look(live, timer.as_mut(), cx) {
+                    Look::Wait => return Poll::Pending,
+                    Look::End(end) => return Poll::Ready(end),
+                    Look::Again => {}
+                }
             }
-            watchdog.look(live, timer.as_mut(), cx)
         })
         .await
     };
@@ -84,6 +94,8 @@ fn builder(max_head: usize, max_headers: usize) -> http1::Builder {
 enum End {
     /// hyper is done with it.
     Spoken,
+    /// hyper could not read a request head.
+    Malformed,
     /// Nothing is in flight.
     Close,
     /// The client was too slow with a request head.
@@ -92,16 +104,29 @@ enum End {
     Abort,
 }
 
+impl End {
+    fn of(spoken: &hyper::Result<()>) -> End {
+        match spoken {
+            Err(error) if error.is_parse() => End::Malformed,
+            Err(_) | Ok(()) => End::Spoken,
+        }
+    }
+}
+
 async fn finish(io: ClientIo, end: End, worker: &Arc<Worker>) {
     let refusal = match end {
         End::SlowHead => Some(Reason::RequestTimeout),
         End::Spoken => io.refusal,
+        // Some of these hyper ends without a word: the preface of HTTP/2.
+        End::Malformed => io.refusal.or(Some(Reason::BadRequest)),
         End::Close => None,
         End::Abort => return,
     };
     match refusal {
         Some(reason) => linger::linger(io.stream, &raw_refusal(worker, reason)).await,
-        None if io.in_body() => linger::linger(io.stream, &[]).await,
+        None if io.is_sent_more() => {
+            linger::linger(io.stream, &[]).await;
+        }
         None => linger::close(io.stream).await,
     }
 }
@@ -118,45 +143,56 @@ enum Stage {
     Quiet,
     /// In the middle of a request head.
     Head,
-    /// A request is being served: its own timers hold.
+    /// A request is being served, or its answer is not taken: their own timers hold.
     Busy,
 }
 
 /// Keeps one timer for all deadlines of a connection. It is set anew only when it would fire too
-/// late; when it fires too early it is set again. A request that comes and goes in time costs
-/// one reading of the clock.
+/// late; when it fires too early it is set again. Requests may come and go between two looks:
+/// what counts them tells, so that the timers do not take a busy connection for an idle one.
 struct Watchdog {
     deadlines: Deadlines,
     peer: Arc<Peer>,
     wire: Arc<Wire>,
     stage: Stage,
     since: Instant,
+    heads: u64,
     blocked_since: Option<Instant>,
+    unblocked: u64,
     armed: Option<Instant>,
-    /// When the process stopped accepting.
+    /// When the process was seen to have stopped accepting.
     leaving_since: Option<Instant>,
 }
 
-/// How long a quiet connection is kept once the process has stopped accepting: a request may be
-/// on its way. It would be answered, with `Connection: close`.
-const LAST_CALL: Duration = Duration::from_millis(250);
+enum Look {
+    Wait,
+    End(End),
+    /// hyper is to read again.
+    Again,
+}
 
 impl Watchdog {
     fn new(deadlines: Deadlines, peer: Arc<Peer>, wire: Arc<Wire>) -> Watchdog {
         Watchdog {
             deadlines,
+            since: peer.quiet_since(),
             peer,
             wire,
             stage: Stage::Quiet,
-            since: Clock::now(),
+            heads: 0,
             blocked_since: None,
+            unblocked: 0,
             armed: None,
             leaving_since: None,
         }
     }
 
-    fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
+    fn look(&mut self, live: &Live, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
         self.follow();
+        let answered = self.stage != Stage::Busy && self.wire.heads() <= self.peer.calls();
+        if answered && self.wire.take_held() {
+            return Look::Again;
+        }
         if self.leaving_since.is_none() && live.phase() >= Phase::Stopping {
             self.leaving_since = Some(Clock::now());
         }
@@ -164,55 +200,73 @@ impl Watchdog {
     }
 
     fn follow(&mut self) {
-        let stage = match (self.peer.busy(), self.wire.in_head()) {
+        let blocked = self.peer.write_blocked();
+        let stage = match (self.peer.busy() || blocked, self.wire.in_head()) {
             (true, _) => Stage::Busy,
             (false, true) => Stage::Head,
             (false, false) => Stage::Quiet,
         };
-        if stage != self.stage {
-            self.stage = stage;
-            if stage != Stage::Busy {
-                self.since = Clock::now();
-            }
+        let heads = self.wire.heads();
+        if stage != self.stage || heads != self.heads {
+            self.since = match stage {
+                Stage::Busy => self.since,
+                // Served between two looks.
+                Stage::Quiet if self.stage == Stage::Quiet => self.peer.quiet_since(),
+                Stage::Quiet | Stage::Head => Clock::now(),
+            };
         }
-        match (self.wire.write_blocked(), self.blocked_since) {
-            (true, None) => self.blocked_since = Some(Clock::now()),
-            (false, Some(_)) => self.blocked_since = None,
-            (true, Some(_)) | (false, None) => {}
+        (self.stage, self.heads) = (stage, heads);
+        let unblocked = self.wire.unblocked();
+        if !blocked || unblocked != self.unblocked {
+            self.unblocked = unblocked;
+            self.blocked_since = blocked.then(Clock::now);
+        } else if self.blocked_since.is_none() {
+            self.blocked_since = Some(Clock::now());
         }
     }
 
-    /// The nearest deadline, and what happens then. A client that does not read what it was
-    /// sent is not idle.
+    /// The nearest deadline, and what happens then.
     fn due(&self) -> Option<(Instant, End)> {
-        if let Some(since) = self.blocked_since {
-            return Some((since + self.deadlines.write, End::Abort));
-        }
         let first = self.peer.calls() == 0;
-        let patience = match first {
-            true => self.deadlines.head,
-            false => self.deadlines.idle,
+        let by_stage = match self.stage {
+            Stage::Busy => None,
+            Stage::Head => Some((self.since + self.deadlines.head, End::SlowHead)),
+            Stage::Quiet => {
+                let patience = match first {
+                    true => self.deadlines.head,
+                    false => self.deadlines.idle,
+                };
+                let due = match self.leaving_since {
+                    None => self.since + patience,
+                    Some(leaving) => leaving + LAST_CALL.min(patience),
+                };
+                Some((due, End::Close))
+            }
         };
-        match (self.stage, self.leaving_since) {
-            (Stage::Busy, _) => None,
-            (Stage::Head, _) => Some((self.since + self.deadlines.head, End::SlowHead)),
-            (Stage::Quiet, None) => Some((self.since + patience, End::Close)),
-            (Stage::Quiet, Some(leaving)) => Some((leaving + LAST_CALL.min(patience), End::Close)),
+        let blocked = self.blocked_since;
+        let by_write = blocked.map(|since| (since + self.deadlines.write, End::Abort));
+        match (by_stage, by_write) {
+            (Some(one), Some(other)) if other.0 < one.0 => Some(other),
+            (None, other) => other,
+            (one, _) => one,
         }
     }
 
-    fn keep_deadlines(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
+    fn keep_deadlines(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Look {
         let Some((due, end)) = self.due() else {
-            return Poll::Pending;
+            return Look::Wait;
         };
         if self.armed.is_some_and(|armed| armed <= due) && !timer.is_elapsed() {
-            return Poll::Pending;
+            return Look::Wait;
         }
         if due <= Clock::now() {
-            return Poll::Ready(end);
+            return Look::End(end);
         }
         timer.as_mut().reset(due.into());
         self.armed = Some(due);
-        timer.poll(cx).map(|()| end)
+        match timer.poll(cx) {
+            Poll::Ready(()) => Look::End(end),
+            Poll::Pending => Look::Wait,
+        }
     }
 }

@@ -85,9 +85,10 @@ impl Guard {
         }
     }
 
-    /// Whether a request head has begun and not ended.
+    /// Whether a request head has begun and not ended. Empty lines before it are no beginning:
+    /// some clients end a body with one.
     pub(crate) fn in_head(&self) -> bool {
-        self.state == State::Head && self.head_bytes > 0
+        self.state == State::Head && (self.lines > 0 || !self.partial.is_empty())
     }
 
     /// Whether the client is in the middle of a request body.
@@ -304,15 +305,21 @@ impl Guard {
         let forbidden = FORBIDDEN_TRAILERS
             .iter()
             .any(|name| field(line, name).is_some());
-        match folded || forbidden {
+        let ours = line
+            .get(..OUR_PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(OUR_PREFIX));
+        match folded || forbidden || ours {
             true => Err(Reason::BadRequest),
             false => Ok(()),
         }
     }
 }
 
-/// Fields that frame, route or authenticate; RFC 9110, 6.5.1 forbids them among trailers.
-const FORBIDDEN_TRAILERS: [&[u8]; 15] = [
+/// Names that upstreams may believe, because clients cannot send them.
+const OUR_PREFIX: &[u8] = b"x-seawall-";
+
+/// Fields that frame, route or authenticate, and those that upstreams believe of a gateway; RFC 9110, 6.5.1 forbids them among trailers.
+const FORBIDDEN_TRAILERS: [&[u8]; 22] = [
     b"content-length",
     b"transfer-encoding",
     b"host",
@@ -328,6 +335,13 @@ const FORBIDDEN_TRAILERS: [&[u8]; 15] = [
     b"content-type",
     b"content-encoding",
     b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+    b"x-real-ip",
+    b"x-request-id",
+    b"forwarded",
+    b"via",
+    b"set-cookie",
 ];
 
 /// The value of a header line if it has that name; whitespace before the colon is no way round.

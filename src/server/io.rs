@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,7 +21,9 @@ use crate::vocab::Reason;
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     in_head: AtomicBool,
-    write_blocked: AtomicBool,
+    heads: AtomicU64,
+    unblocked: AtomicU64,
+    held: AtomicBool,
 }
 
 impl Wire {
@@ -30,9 +32,20 @@ impl Wire {
         self.in_head.load(Relaxed)
     }
 
-    /// Whether the client refuses to read.
-    pub(super) fn write_blocked(&self) -> bool {
-        self.write_blocked.load(Relaxed)
+    /// How often the client read on after it had not.
+    pub(super) fn unblocked(&self) -> u64 {
+        self.unblocked.load(Relaxed)
+    }
+
+    /// Whether a refusal waits for earlier requests to be answered; asking lets go of it. Nothing
+    /// would wake hyper for that: it takes a read that is pending for a silent client.
+    pub(super) fn take_held(&self) -> bool {
+        self.held.load(Relaxed) && self.held.swap(false, Relaxed)
+    }
+
+    /// Whole request heads that came.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads.load(Relaxed)
     }
 }
 
@@ -75,18 +88,40 @@ impl ClientIo {
         }
     }
 
-    /// Whether the client may still be sending a body that nobody reads.
-    pub(super) fn in_body(&self) -> bool {
+    /// Whether the client is sending what nobody will read: the rest of a body, or pipelined
+    /// requests behind the last that is answered. A client that was behind with reading may
+    /// have some on their way.
+    pub(super) fn is_sent_more(&self) -> bool {
         self.guard.in_body()
+            || self.guard.in_head()
+            || self.guard.heads() > self.peer.calls()
+            || self.wire.unblocked() > 0
+            || self.stream.try_read(&mut [0]).is_ok_and(|count| count > 0)
     }
 
     fn poll_refused(&self, part: Part) -> Poll<io::Result<()>> {
-        if part == Part::Head && self.peer.busy() {
-            // An earlier request on this connection is answered first; then hyper reads again.
+        let earlier = self.peer.busy() || self.guard.heads() > self.peer.calls();
+        if part == Part::Head && (earlier || self.peer.write_blocked()) {
+            // Earlier requests on this connection are answered first, to the last byte.
+            self.wire.held.store(true, Relaxed);
             return Poll::Pending;
         }
         let error = io::Error::new(io::ErrorKind::InvalidData, "refused by the guard");
         Poll::Ready(Err(error))
+    }
+
+    /// Notes whether the client takes what is written. When it does again, everything that waits
+    /// for that has to be looked at once more, whatever hyper itself waits for.
+    fn note(&self, blocked: bool, cx: &Context<'_>) {
+        match (self.peer.write_blocked(), blocked) {
+            (false, true) => self.peer.set_write_blocked(true),
+            (true, false) => {
+                self.peer.set_write_blocked(false);
+                self.wire.unblocked.fetch_add(1, Relaxed);
+                cx.waker().wake_by_ref();
+            }
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// hyper writes without having called the walk: its own answer to what it cannot parse.
@@ -112,6 +147,7 @@ impl AsyncRead for ClientIo {
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let scanned = this.guard.scan(&buf.filled()[before..]);
         this.wire.in_head.store(this.guard.in_head(), Relaxed);
+        this.wire.heads.store(this.guard.heads(), Relaxed);
         let Err(refused) = scanned else {
             return Poll::Ready(Ok(()));
         };
@@ -149,7 +185,7 @@ impl AsyncWrite for ClientIo {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.wire.write_blocked.store(written.is_pending(), Relaxed);
+        this.note(written.is_pending(), cx);
         written
     }
 

@@ -260,15 +260,35 @@ impl Shard {
         loop {
             tokio::select! {
                 biased;
+                () = &mut closing => break,
                 accepted = accept_any(&listeners) => self.accepted(accepted).await,
                 Some((stream, address)) = arrivals.recv() => self.arrived(stream, address),
-                () = &mut closing => break,
             }
         }
-        drop(listeners);
+        for listener in listeners.into_iter().filter_map(|l| l.into_std().ok()) {
+            self.accept_the_last(&listener);
+        }
         arrivals.close();
+        // Waits for a neighbour that has found room and not yet filled it.
         while let Some((stream, address)) = arrivals.recv().await {
             self.arrived(stream, address);
+        }
+    }
+
+    /// Asks the kernel itself: the runtime may not yet have heard of what came last.
+    fn accept_the_last(&self, listener: &std::net::TcpListener) {
+        loop {
+            match listener.accept() {
+                Ok((stream, address)) => {
+                    self.own().connections.fetch_add(1, Relaxed);
+                    match stream.set_nonblocking(true) {
+                        Ok(()) => self.arrived(stream, address),
+                        Err(_) => drop(self.own().connections.fetch_sub(1, Relaxed)),
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
         }
     }
 
