@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::{AccessLog, process_environment};
 use crate::control::admin::{self, Scope};
 use crate::control::{Amend, Control, Options, Status};
-use crate::server::{self, Ending, Server};
+use crate::server::{self, Ending, Server, Signals};
 use crate::snapshot::Live;
 use crate::telemetry::{self, GatewayMetrics, ListenerKind, Logs};
 
@@ -138,16 +138,17 @@ impl Running {
             if let Some(probe) = probe {
                 serve(probe, Scope::Probe)?;
             }
+            let signals = Signals::take_over()?;
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
             tokio::select! {
-                ending = server::drain(&live, &server) => ending,
+                ending = server::drain(&live, &server, signals) => Ok(ending),
                 () = control.run() => Ok(Ending::Drained),
                 () = async { beside.await; std::future::pending().await } => Ok(Ending::Drained),
             }
         });
         // Reading a configuration beside the control thread must not hold up the end.
         runtime.shutdown_background();
-        let ending = ending.map_err(|e| format!("signals cannot be received: {e}"))?;
+        let ending = ending.map_err(|e: std::io::Error| format!("cannot run: {e}"))?;
         server.join();
         let code = match ending {
             Ending::Drained | Ending::Forced(0) => {

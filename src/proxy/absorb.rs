@@ -93,9 +93,8 @@ pub(crate) async fn settle(
             _ => Ok(()),
         };
     }
-    let waits = request.headers().contains_key(header::EXPECT);
     let large = body.announced().is_none_or(|bytes| bytes > SETTLE_BYTES);
-    if waits || large {
+    if exchange.expects_continue || large {
         return Err(Close(true));
     }
     if exchange.progress.is_none() {

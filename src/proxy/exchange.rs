@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     pub(crate) reason: Option<Reason>,
     pub(crate) killed: Option<(Mode, KillOutcome)>,
     pub(crate) progress: Option<Arc<Progress>>,
+    /// The client waits for 100 Continue: nothing of the body was sent yet.
+    pub(crate) expects_continue: bool,
     pub(crate) attempts: u32,
     pub(crate) sent: u64,
     /// The response was made whole; until then an end means that the client went away.
@@ -78,6 +80,7 @@ impl Exchange {
             reason: None,
             killed: None,
             progress: None,
+            expects_continue: false,
             attempts: 0,
             sent: 0,
             complete: false,

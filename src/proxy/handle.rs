@@ -54,6 +54,7 @@ async fn walk(
 ) -> Result<Answer, Refusal> {
     let view = Arc::clone(&exchange.view);
     let facts = examine::examine(request)?;
+    exchange.expects_continue = facts.expects_continue;
     let target = find(&view, request)?;
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);

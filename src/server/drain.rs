@@ -17,12 +17,25 @@ pub enum Ending {
     Forced(i64),
 }
 
-struct Signals {
+/// The signals that end the process.
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
+    /// Takes the signals over; until then they end the process at once.
+    ///
+    /// # Errors
+    /// When they cannot be received.
+    pub fn take_over() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
     async fn any(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -32,14 +45,7 @@ impl Signals {
 }
 
 /// Waits for a signal, then takes the workers through the phases to their end.
-///
-/// # Errors
-/// When signals cannot be received.
-pub async fn drain(live: &Live, server: &Server) -> std::io::Result<Ending> {
-    let mut signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-    };
+pub async fn drain(live: &Live, server: &Server, mut signals: Signals) -> Ending {
     let first = signals.any().await;
     let settings = live.load();
     let settings = &settings.settings().server;
@@ -63,7 +69,7 @@ pub async fn drain(live: &Live, server: &Server) -> std::io::Result<Ending> {
     live.advance(Phase::Stopping);
     if !forced {
         tokio::select! {
-            () = server.ended() => return Ok(Ending::Drained),
+            () = server.ended() => return Ending::Drained,
             () = tokio::time::sleep(settings.shutdown_grace) => {
                 tracing::warn!("shutdown_grace is over: forced");
             }
@@ -73,5 +79,5 @@ pub async fn drain(live: &Live, server: &Server) -> std::io::Result<Ending> {
     let cut = live.metrics.open_connections(ListenerKind::Client);
     live.advance(Phase::Forced);
     server.ended().await;
-    Ok(Ending::Forced(cut))
+    Ending::Forced(cut)
 }

@@ -8,6 +8,6 @@ mod linger;
 mod listen;
 mod shard;
 
-pub use drain::{Ending, drain};
+pub use drain::{Ending, Signals, drain};
 pub use listen::{BindError, Listeners, bind, bind_plain};
 pub use shard::{Server, start};
