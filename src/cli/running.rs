@@ -43,6 +43,7 @@ impl Running {
     /// text for standard error.
     pub(super) fn start(start: Start) -> Result<Running, String> {
         let mut logs = telemetry::init(start.log.unwrap_or("info")).map_err(|e| e.to_string())?;
+        telemetry::log_panics();
         count_on_file_descriptors();
         let options = Options {
             dir: start.dir,
@@ -139,10 +140,11 @@ impl Running {
                 serve(probe, Scope::Probe)?;
             }
             let signals = Signals::take_over()?;
+            let controlling = control.run();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
             tokio::select! {
                 ending = server::drain(&live, &server, signals) => Ok(ending),
-                () = control.run() => Ok(Ending::Drained),
+                () = controlling => Ok(Ending::Drained),
                 () = async { beside.await; std::future::pending().await } => Ok(Ending::Drained),
             }
         });

@@ -21,7 +21,7 @@ pub use figures::{ByShare, Figures, RouteFigures};
 pub use status::{Status, StatusReport};
 
 use std::fmt;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -122,11 +122,18 @@ impl Control {
         Arc::clone(&self.status)
     }
 
-    /// Watches the files and publishes what they say. Never returns.
-    pub async fn run(self) {
+    /// Watches the files and publishes what they say. The future never ends.
+    ///
+    /// Watching and hearing SIGHUP begin with the call, inside a runtime: whoever says "ready"
+    /// afterwards can be signalled at once.
+    pub fn run(self) -> impl Future<Output = ()> {
         let watch = Watch::start(self.reloader.dir());
+        let hangup = hangup();
+        self.follow(watch, hangup)
+    }
+
+    async fn follow(self, watch: Watch, mut hangup: Option<Signal>) {
         let events = watch.events();
-        let mut hangup = hangup();
         let mut seconds = tokio::time::interval(SECOND);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = self.reloader.due();

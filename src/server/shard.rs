@@ -121,7 +121,12 @@ fn end_of_thread(ran: std::thread::Result<io::Result<()>>, index: usize) {
     let why = match ran {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "it panicked".to_owned(),
+        // Said here too: the log's own thread may not get to it any more.
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            format!("it panicked: {}", text.unwrap_or_default())
+        }
     };
     eprintln!("seawall: worker {index} died ({why}); ending the process");
     std::process::exit(1);

@@ -117,5 +117,17 @@ fn announce(snapshot: &Snapshot, metrics: &GatewayMetrics) {
             .map(|(name, u)| (Arc::clone(name), Arc::clone(&u.metrics)))
             .collect(),
     );
+    let endpoints = table.upstreams.iter().flat_map(|(name, upstream)| {
+        let each = upstream.endpoints.iter();
+        each.map(|endpoint| {
+            let text = Arc::clone(&endpoint.spec.text);
+            (Arc::clone(name), text, Arc::clone(&endpoint.metrics))
+        })
+    });
+    let mut endpoints: Vec<_> = endpoints.collect();
+    // An endpoint may be configured twice; its series may not.
+    endpoints.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    endpoints.dedup_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1));
+    metrics.publish_endpoints(endpoints);
     snapshot.board.announce(table);
 }

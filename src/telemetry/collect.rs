@@ -93,6 +93,14 @@ impl GatewayMetrics {
         for (name, upstream) in self.upstreams.load().iter() {
             collect_upstream(&mut families, name, upstream);
         }
+        for (upstream, endpoint, metrics) in self.endpoints.load().iter() {
+            families.gauge(
+                "seawall_upstream_endpoint_up",
+                "1 if the last connection to the endpoint could be made, or none was tried yet.",
+                &[("upstream", upstream), ("endpoint", endpoint)],
+                metrics.up(),
+            );
+        }
         self.collect_gateway(&mut families);
         let mut all = families.order;
         all.extend(ProcessCollector::for_self().collect());

@@ -53,6 +53,20 @@ impl Logs {
     }
 }
 
+/// Makes panics log lines like any other; a backtrace across many lines is for a debugger.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let thread = std::thread::current();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::error!(place, thread, panic = message, "panic");
+    }));
+}
+
 /// Installs the process's subscriber. `filter` is a tracing filter such as `info` or
 /// `seawall=debug`; a second call in one process keeps the first subscriber.
 ///

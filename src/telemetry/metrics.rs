@@ -187,6 +187,23 @@ impl UpstreamMetrics {
     }
 }
 
+/// What is known of one endpoint. Survives reloads with its upstream and its address.
+#[derive(Debug, Default)]
+pub struct EndpointMetrics {
+    unreachable: AtomicBool,
+}
+
+impl EndpointMetrics {
+    /// Whether the last connection to it could be made.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.unreachable.store(!reachable, Relaxed);
+    }
+
+    pub(crate) fn up(&self) -> f64 {
+        f64::from(u8::from(!self.unreachable.load(Relaxed)))
+    }
+}
+
 /// Which socket a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
@@ -223,6 +240,9 @@ pub enum ReloadResult {
 /// Routes or upstreams by name, sorted.
 pub(crate) type Named<T> = Vec<(Arc<str>, Arc<T>)>;
 
+/// The endpoints of every upstream: the upstream's name, the endpoint as configured.
+pub(crate) type Endpoints = Vec<(Arc<str>, Arc<str>, Arc<EndpointMetrics>)>;
+
 /// Everything counted by one gateway process.
 #[derive(Debug, Default)]
 pub struct GatewayMetrics {
@@ -230,6 +250,7 @@ pub struct GatewayMetrics {
     pub unmatched: Arc<RouteMetrics>,
     pub(crate) routes: ArcSwap<Named<RouteMetrics>>,
     pub(crate) upstreams: ArcSwap<Named<UpstreamMetrics>>,
+    pub(crate) endpoints: ArcSwap<Endpoints>,
     pub(crate) connections: [AtomicI64; 3],
     pub(crate) panics: AtomicU64,
     pub(crate) switch_errors: AtomicU64,
@@ -244,6 +265,11 @@ impl GatewayMetrics {
     pub fn publish(&self, routes: Named<RouteMetrics>, upstreams: Named<UpstreamMetrics>) {
         self.routes.store(Arc::new(routes));
         self.upstreams.store(Arc::new(upstreams));
+    }
+
+    /// States which endpoints exist.
+    pub fn publish_endpoints(&self, endpoints: Endpoints) {
+        self.endpoints.store(Arc::new(endpoints));
     }
 
     /// A connection was accepted (`1`) or ended (`-1`).

@@ -8,8 +8,8 @@ mod metrics;
 
 pub use counters::{Duration4, Histogram, Sample};
 pub use lines::{LineSink, LineWriter};
-pub use logging::{Logs, init};
+pub use logging::{Logs, init, log_panics};
 pub use metrics::{
-    AttemptOutcome, GatewayMetrics, KillOutcome, ListenerKind, Mode3, ReloadResult, RouteMetrics,
-    UpstreamMetrics,
+    AttemptOutcome, EndpointMetrics, GatewayMetrics, KillOutcome, ListenerKind, Mode3,
+    ReloadResult, RouteMetrics, UpstreamMetrics,
 };

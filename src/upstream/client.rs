@@ -112,6 +112,7 @@ impl Client {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
+        endpoint.metrics.set_reachable(true);
         Ok(Connection {
             sender,
             slot: endpoint.slot,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::spec::{EndpointSpec, UpstreamSpec};
-use crate::telemetry::UpstreamMetrics;
+use crate::telemetry::{EndpointMetrics, UpstreamMetrics};
 use crate::vocab::Clock;
 
 /// A named service behind the gateway.
@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub authority: HeaderValue,
     /// Where each worker's pool keeps this endpoint's connections. Never reused in a process.
     pub slot: usize,
+    /// Whether it can be reached.
+    pub metrics: Arc<EndpointMetrics>,
     born: Instant,
     resting_until_ms: AtomicU64,
 }
@@ -78,6 +80,7 @@ impl Endpoint {
                 .unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             spec,
             slot: NEXT_SLOT.fetch_add(1, Relaxed),
+            metrics: Arc::default(),
             born: Clock::now(),
             resting_until_ms: AtomicU64::new(0),
         }
@@ -85,6 +88,7 @@ impl Endpoint {
 
     /// No connection could be made at `now`: prefer others for a while.
     pub fn rest(&self, now: Instant) {
+        self.metrics.set_reachable(false);
         let until = now.saturating_duration_since(self.born) + REST;
         self.resting_until_ms
             .store(until.as_millis() as u64, Relaxed);
