@@ -1,15 +1,14 @@
 //! Attempts at an upstream: an endpoint, a connection, the request sent, the response head.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
+use super::budget::{Budget, TimedOut, within};
 use super::exchange::Exchange;
 use super::headers;
 use super::refusal::{CLOSE, Refusal};
@@ -19,7 +18,7 @@ use crate::snapshot::Route;
 use crate::telemetry::{AttemptOutcome, UpstreamMetrics};
 use crate::upstream::{
     BodyFault, Connection, Endpoint, Failure, InFlight, Progress, RequestBody, ResponseBody, Terms,
-    Upstream, Waiting,
+    Upstream,
 };
 use crate::vocab::{By, Clock, Reason};
 
@@ -344,59 +343,6 @@ impl Copy {
         *request.headers_mut() = self.headers;
         request
     }
-}
-
-/// The time an exchange and its attempt may take until the response head.
-struct Budget {
-    request: Instant,
-    attempt: Instant,
-    timeout: Duration,
-    attempt_timeout: Option<Duration>,
-}
-
-impl Budget {
-    /// The clock runs from the moment the request was received whole. While its body is still
-    /// coming, time spent waiting for the client is the client's (`body_timeout`), time spent
-    /// waiting for the upstream to take more is the upstream's.
-    fn deadline(&self, progress: Option<&Progress>, now: Instant) -> Instant {
-        let since = match progress.map(Progress::waiting) {
-            None => self.request,
-            Some(Waiting::Client) => now,
-            Some(Waiting::Upstream(since)) => since.max(self.request),
-        };
-        let whole = since + self.timeout;
-        match self.attempt_timeout {
-            Some(attempt) => whole.min(since.max(self.attempt) + attempt),
-            None => whole,
-        }
-    }
-}
-
-struct TimedOut;
-
-/// Runs a future within a budget whose end may move while the request body flows.
-async fn within<F: Future>(
-    mut future: Pin<&mut F>,
-    budget: &Budget,
-    progress: Option<&Progress>,
-) -> Result<F::Output, TimedOut> {
-    let first = budget.deadline(progress, budget.attempt);
-    let mut timer = pin!(tokio::time::sleep_until(first.into()));
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            let now = Clock::now();
-            let deadline = budget.deadline(progress, now);
-            if deadline <= now {
-                return Poll::Ready(Err(TimedOut));
-            }
-            timer.as_mut().reset(deadline.into());
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Passes an upstream's answer on to the client.

@@ -2,6 +2,7 @@
 
 mod absorb;
 mod attempt;
+mod budget;
 mod correlation;
 mod examine;
 mod exchange;
