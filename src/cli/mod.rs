@@ -8,6 +8,7 @@ mod demo;
 mod healthcheck;
 mod run;
 mod running;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ enum Command {
     },
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Shows who sends most of a route's requests: the values of what it observes.
+    Top(top::TopArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
     Demo(demo::DemoArguments),
 }
@@ -56,6 +59,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Check { json } => check::run(&config, json),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
+        Command::Top(arguments) => top::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

@@ -9,6 +9,7 @@
 pub mod admin;
 mod audit;
 mod figures;
+mod observed;
 mod reload;
 mod routes;
 mod status;
@@ -201,6 +202,7 @@ impl Jobs {
             self.live.sweep();
             let snapshot = self.live.load();
             self.status.figures.sample(&snapshot.table.routes, now);
+            observed::gather(&snapshot.table.routes, now);
         }
         reloader.due()
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::audit::position;
 use super::figures::Figures;
+use super::observed::{Observed, observed};
 use super::switches::reached;
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
@@ -61,6 +62,7 @@ pub struct StatusReport {
     switches: Vec<SwitchReport>,
     switch_errors: Vec<Problem>,
     ledger: LedgerReport,
+    observed: Observed,
     connections: ConnectionsReport,
     panics: u64,
 }
@@ -146,6 +148,7 @@ impl Status {
             switches: switches(&told, &snapshot, now),
             switch_errors: told.switch_errors.clone(),
             ledger: ledger(&snapshot),
+            observed: observed(&snapshot.table.routes, Clock::now()),
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),
                 admin: connections(ListenerKind::Admin),

@@ -9,6 +9,7 @@ use super::attempt;
 use super::examine::{self, Facts};
 use super::exchange::Exchange;
 use super::headers;
+use super::observe;
 use super::peer::Peer;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
@@ -58,6 +59,7 @@ async fn walk(
     let target = find(&view, request)?;
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);
+    observe::note(exchange, request, route);
     if let Some(order) = view.snapshot.order(target.route) {
         let order = (target.route, order.mode);
         return absorb::absorb(exchange, request, &facts, order)
