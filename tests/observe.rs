@@ -62,7 +62,7 @@ fn the_busiest_client_version_is_told_first() {
     wait_for("three versions to be told", || {
         mixed(&mut client);
         versions = values(&gateway, VERSION);
-        versions.len() == 3 && versions[0]["count"].as_u64() > Some(20)
+        versions.len() == 3 && versions[0]["count"].as_u64() > Some(6)
     });
     assert_eq!(versions[0]["value"], "4.2.1");
     let share = versions[0]["share"].as_f64().expect("a share");
@@ -129,8 +129,7 @@ fn a_hundred_thousand_values_take_bounded_memory_and_hide_nobody() {
     let gateway = Gateway::start(&Config::new().route("submit", &observing));
     let resident = || gateway.metrics().one("process_resident_memory_bytes", &[]);
     let mut client = gateway.connect();
-    client.ask(of_version("warm"));
-    let before = resident();
+    let mut warm = None;
     for batch in 0..25_000 / BATCH {
         // Pipelined.
         let requests = (0..BATCH).map(|n| distinct(batch * BATCH + n));
@@ -139,7 +138,10 @@ fn a_hundred_thousand_values_take_bounded_memory_and_hide_nobody() {
             assert_eq!(client.read().status, 200);
         }
         if batch % 50 == 49 {
-            let grown = resident() - before;
+            // The first batches bring code and buffers into memory; the values of the others
+            // are 13 MB.
+            let now = resident();
+            let grown = now - *warm.get_or_insert(now);
             assert!(grown < f64::from(8 << 20), "{grown} bytes more");
         }
     }

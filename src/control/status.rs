@@ -128,6 +128,8 @@ impl Status {
     pub fn report(&self, live: &Live) -> StatusReport {
         let snapshot = live.load();
         let now = Clock::unix();
+        // Takes a while with many routes, so before the lock that reloads need.
+        let observed = observed(&snapshot.table.routes, Clock::now());
         let told = self.told();
         let connections = |kind| live.metrics.open_connections(kind);
         StatusReport {
@@ -148,7 +150,7 @@ impl Status {
             switches: switches(&told, &snapshot, now),
             switch_errors: told.switch_errors.clone(),
             ledger: ledger(&snapshot),
-            observed: observed(&snapshot.table.routes, Clock::now()),
+            observed,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),
                 admin: connections(ListenerKind::Admin),

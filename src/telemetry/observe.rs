@@ -140,7 +140,7 @@ impl Observer {
         while ring.steps.front().is_some_and(|(at, _)| expired(*at)) {
             ring.steps.pop_front();
         }
-        let taken = self.take();
+        let mut taken = self.take();
         if taken.is_empty() {
             if ring.steps.is_empty() {
                 ring.steps.shrink_to_fit();
@@ -148,10 +148,13 @@ impl Observer {
             return;
         }
         let of_key = |key: usize| {
-            let parts = taken.iter().filter_map(|sketches| sketches.get(key));
+            let parts = taken.iter().filter_map(|summaries| summaries.get(key));
             Summary::merge(parts).cut(COUNTERS)
         };
-        let summaries = (0..self.keys.len()).map(of_key).collect();
+        let summaries = match taken.len() {
+            1 => taken.swap_remove(0),
+            _ => (0..self.keys.len()).map(of_key).collect(),
+        };
         if ring.steps.len() == STEPS {
             ring.steps.pop_front();
         }
