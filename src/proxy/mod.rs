@@ -12,6 +12,7 @@ mod headers;
 mod peer;
 mod refusal;
 mod reply;
+mod switch;
 mod worker;
 
 pub use gateway::{Gateway, serve};
