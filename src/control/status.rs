@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::audit::position;
+use super::audit::{first, position};
 use super::figures::Figures;
 use super::observed::{Observed, observed};
 use super::switches::reached;
@@ -163,13 +163,13 @@ impl Status {
 
 fn switches(told: &Told, snapshot: &Snapshot, now: Duration) -> Vec<SwitchReport> {
     let routes = &snapshot.settings().routes;
-    let entries = snapshot.board.entries.iter();
+    let entries = snapshot.board.settings.iter();
     let report = |(key, entry)| {
         let since = told.since.get(key).copied().unwrap_or(now);
-        let entry: &crate::policy::kill::KillEntry = entry;
+        let entry = first(entry);
         SwitchReport {
             key: key.to_string(),
-            mode: position(key, Some(entry), routes),
+            mode: position(key, entry, routes),
             routes: reached(key, routes)
                 .map(|route| route.name.to_string())
                 .collect(),
@@ -177,8 +177,12 @@ fn switches(told: &Told, snapshot: &Snapshot, now: Duration) -> Vec<SwitchReport
             share: 1.0,
             since: rfc3339(since),
             age_seconds: now.saturating_sub(since).as_secs_f64(),
-            reason: entry.reason.as_deref().map(str::to_owned),
-            owner: entry.owner.as_deref().map(str::to_owned),
+            reason: entry
+                .and_then(|entry| entry.reason.as_deref())
+                .map(str::to_owned),
+            owner: entry
+                .and_then(|entry| entry.owner.as_deref())
+                .map(str::to_owned),
             expires: None,
             held: told.held.contains(key),
         }

@@ -13,6 +13,7 @@ use super::observe;
 use super::peer::Peer;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
+use super::switch;
 use super::worker::{View, Worker};
 use crate::config::{RespondSpec, Target};
 use crate::matching::{Match, normalise};
@@ -60,9 +61,8 @@ async fn walk(
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);
     observe::note(exchange, request, route);
-    if let Some(order) = view.snapshot.order(target.route) {
-        let order = (target.route, order.mode);
-        return absorb::absorb(exchange, request, &facts, order)
+    if let Some(taken) = switch::ask(exchange, request, target.route) {
+        return absorb::absorb(exchange, request, &facts, taken)
             .await
             .map(Answer::Absorbed);
     }

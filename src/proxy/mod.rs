@@ -13,6 +13,7 @@ mod observe;
 mod peer;
 mod refusal;
 mod reply;
+mod switch;
 mod worker;
 
 pub use gateway::{Gateway, serve};

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::Snapshot;
 use crate::telemetry::GatewayMetrics;
+use crate::vocab::Clock;
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,5 +137,5 @@ fn announce(snapshot: &Snapshot, metrics: &GatewayMetrics) {
     endpoints.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
     endpoints.dedup_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1));
     metrics.publish_endpoints(endpoints);
-    snapshot.board.announce(table);
+    snapshot.board.announce(table, Clock::unix());
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
+use crate::policy::rules::Subject;
 use crate::telemetry::{Observer, RouteMetrics};
 use crate::upstream::Upstream;
 use crate::vocab::{By, RouteId};
@@ -40,6 +41,17 @@ pub struct Route {
     pub max_body: u64,
     /// Longest silence inside a response body.
     pub stream_idle_timeout: Duration,
+}
+
+impl Route {
+    /// The route, as the switches see it.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            name: &self.spec.name,
+            tier: self.spec.tier,
+            own: &self.spec.kill_switch,
+        }
+    }
 }
 
 impl RouteTable {
