@@ -6,12 +6,16 @@
 mod answer;
 mod cursor;
 mod diff;
+mod entries;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
+mod mention;
 mod merge;
+mod moment;
+mod plans;
 mod report;
 mod routes;
 mod salvage;
@@ -22,6 +26,7 @@ mod tree;
 mod upstreams;
 mod validate;
 mod value;
+mod when;
 
 pub use error::{Problem, Severity};
 pub use file::{
