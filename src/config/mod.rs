@@ -5,14 +5,19 @@
 
 mod answer;
 mod cursor;
+mod damage;
 mod diff;
+mod entries;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
+mod mention;
 mod merge;
 mod observe;
+mod moment;
+mod plans;
 mod report;
 mod routes;
 mod salvage;
@@ -23,6 +28,7 @@ mod tree;
 mod upstreams;
 mod validate;
 mod value;
+mod when;
 
 pub use error::{Problem, Severity};
 pub use file::{

@@ -7,28 +7,14 @@
 use toml::de::DeTable;
 
 use super::cursor::unknown_key;
+use super::damage::{
+    is_inner, key_of_header, leading_key, leaves_open, may_begin, may_name, was_header,
+};
 use super::file::SourceFile;
 use super::keys;
+use super::mention::{Extent, Found, Trust, join_parts};
 use super::report::{Complaint, Report};
 use super::tree::{Builder, Entry, Node, Place, Table, Value};
-
-/// Whether an entry stands where entries belong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Under `[kill]`.
-    Sound,
-    /// Before any header, or under one that is damaged. It may throw a switch, never restore.
-    Stray,
-}
-
-/// An entry, or the key of one that could not be read.
-pub(super) struct Found<'t> {
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    /// `None`: broken, and already reported.
-    pub(super) entry: Option<Entry<'t>>,
-    pub(super) trust: Trust,
-}
 
 /// What was found in a file.
 #[derive(Default)]
@@ -61,6 +47,10 @@ struct Scanner<'t, 'r> {
     section: Section,
     /// An entry before was left open: what follows may be part of it.
     open: bool,
+    /// Lines that cannot be read: each may be the header that an entry lacks.
+    damaged: Vec<&'t str>,
+    /// The line after an entry of several lines, and where that is in what was found.
+    long: Option<(usize, usize)>,
     budget: usize,
     document: Document<'t>,
 }
@@ -78,6 +68,8 @@ pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document
         report,
         section: Section::Top,
         open: false,
+        damaged: Vec::new(),
+        long: None,
         budget: MOST_BYTES,
         document: Document::default(),
     };
@@ -85,6 +77,8 @@ pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document
     while line + 1 < scanner.lines.len() {
         line = scanner.step(line);
     }
+    let found = std::mem::take(&mut scanner.document.found);
+    scanner.document.found = join_parts(found);
     scanner.document
 }
 
@@ -104,8 +98,9 @@ impl<'t> Scanner<'t, '_> {
             .slice(line, line + 1)
             .trim_start_matches('\u{feff}')
             .trim();
-        // A header has no `=`; what has one is an entry that begins wrongly.
-        if text.starts_with('[') && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
+        // A header has a name and no `=`; what has one is an entry that begins wrongly.
+        let named = text.starts_with('[') && text.contains(|c| c != '[');
+        if named && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
             return self.header(line);
         }
         if text.is_empty() || text.starts_with('#') {
@@ -117,13 +112,33 @@ impl<'t> Scanner<'t, '_> {
         match self.whole(line) {
             Some((table, end)) => {
                 self.document.parsed = true;
+                if end == line + 1 && self.slice(line, end).starts_with([' ', '\t']) {
+                    self.doubt_entry_above(line, text);
+                }
+                let first = self.document.found.len();
                 self.take(table);
+                self.long = (end > line + 1).then_some((end, first));
                 end
             }
             None => {
+                self.doubt_entry_above(line, text);
                 self.broken(line, text);
                 line + 1
             }
+        }
+    }
+
+    /// An entry of several lines is not whole if what follows looks like more of it: its bracket
+    /// was closed too early.
+    fn doubt_entry_above(&mut self, line: usize, text: &str) {
+        if let Some((end, first)) = self.long
+            && end == line
+            && is_inner(text)
+        {
+            for found in &mut self.document.found[first..] {
+                found.entry = None;
+            }
+            self.open = true;
         }
     }
 
@@ -159,7 +174,11 @@ impl<'t> Scanner<'t, '_> {
         self.open = false;
         let Some(table) = self.clean(line, line + 1) else {
             self.section = Section::Damaged;
+            self.damaged.push(self.slice(line, line + 1));
             self.report_broken(line);
+            if let Some(key) = key_of_header(self.slice(line, line + 1)) {
+                self.push(key, self.place(line), None, (Trust::Sound, Extent::Part));
+            }
             return line + 1;
         };
         self.document.parsed = true;
@@ -193,22 +212,59 @@ impl<'t> Scanner<'t, '_> {
         line + 1
     }
 
-    /// `[kill.NAME]` and its keys, up to the next header.
+    /// `[kill.NAME]`, `[[kill.NAME]]` or `[kill.NAME.when]` and all that belongs to it, up to
+    /// the header of something else.
     fn sub_table(&mut self, line: usize, name: &Entry<'t>) -> usize {
-        let is_header = |at: &usize| self.slice(*at, at + 1).trim_start().starts_with('[');
-        let end = (line + 1..self.lines.len() - 1).find(is_header);
+        let ends = |at: &usize| {
+            let text = self.slice(*at, at + 1).trim();
+            (text.starts_with('[') || was_header(text)) && !self.goes_on(*at, &name.key)
+        };
+        let end = (line + 1..self.lines.len() - 1).find(ends);
         let end = end.unwrap_or(self.lines.len() - 1);
-        if let Some(table) = self.clean(line, end) {
+        let exact = name.value.as_table().is_some_and(|t| t.entries.is_empty());
+        let extent = if exact { Extent::Header } else { Extent::Part };
+        let size = self.lines[end] - self.lines[line];
+        let lacks = |header: &&str| extent == Extent::Part && may_name(header, &name.key);
+        let whole = size <= self.budget && !self.damaged.iter().any(lacks);
+        let table = whole.then(|| self.clean(line, end));
+        self.budget = self.budget.saturating_sub(size);
+        if let Some(table) = table.flatten() {
             for entry in table.entries {
-                self.take_table(entry.value.value);
+                self.take_table(entry.value.value, Some(extent));
             }
             return end;
         }
-        self.push(&name.key, name.key_place, None, Trust::Sound);
+        self.push(&name.key, name.key_place, None, (Trust::Sound, extent));
         // What follows may be this table's, or entries whose own header is gone.
         self.section = Section::Damaged;
         self.open = true;
         line + 1
+    }
+
+    /// Whether a header is about the same entry as the one above it.
+    fn goes_on(&self, line: usize, name: &str) -> bool {
+        let Some(table) = self.clean(line, line + 1) else {
+            // The damage may be a line break.
+            let last = (line + 2).min(self.lines.len() - 1);
+            let header = self.slice(line, line + 1).trim();
+            let below = self.slice(line + 1, last).trim();
+            // `[ry_run = true` was a key of this entry.
+            let key = header.contains('=') && !header.contains("kill");
+            return key
+                || may_name(header, name)
+                || may_name(&format!("{header}{below}"), name)
+                || (below.is_empty() && may_begin(header, name));
+        };
+        let kill = table.entries.into_iter().find(|entry| entry.key == "kill");
+        let Some(Value::Table(kill)) = kill.map(|entry| entry.value.value) else {
+            return false;
+        };
+        let below = kill.get(name);
+        below.is_some_and(|below| {
+            below
+                .as_table()
+                .is_none_or(|table| !table.entries.is_empty())
+        })
     }
 
     fn take(&mut self, table: Table<'t>) {
@@ -216,60 +272,72 @@ impl<'t> Scanner<'t, '_> {
             match self.section {
                 Section::Top if entry.key == "kill" => {
                     self.document.has_kill_table = true;
-                    self.take_table(entry.value.value);
+                    self.take_table(entry.value.value, None);
                 }
                 Section::Top => {
                     let complaint = misplaced(&entry.key);
                     self.report
                         .error(entry.key_place, entry.key.to_string(), complaint);
-                    self.push_entry(entry, Trust::Stray);
+                    self.push_entry(entry, Trust::Stray, None);
                 }
                 Section::Kill => {
                     // `mode = "off"` below an entry left open is that entry's, not a route's.
-                    let doubtful = self.open && keys::find(keys::KILL_ENTRY, &entry.key).is_some();
+                    let doubtful = self.open && is_inner(&entry.key);
                     let trust = if doubtful { Trust::Stray } else { Trust::Sound };
-                    self.push_entry(entry, trust);
+                    self.push_entry(entry, trust, None);
                 }
-                Section::Damaged => self.push_entry(entry, Trust::Stray),
+                Section::Damaged => self.push_entry(entry, Trust::Stray, None),
                 Section::Other => {}
             }
         }
     }
 
-    fn take_table(&mut self, value: Value<'t>) {
+    fn take_table(&mut self, value: Value<'t>, extent: Option<Extent>) {
         if let Value::Table(table) = value {
             for entry in table.entries {
-                self.push_entry(entry, Trust::Sound);
+                self.push_entry(entry, Trust::Sound, extent);
             }
         }
     }
 
-    fn push_entry(&mut self, entry: Entry<'t>, trust: Trust) {
+    /// Without an `extent` the entry has no header of its own.
+    fn push_entry(&mut self, entry: Entry<'t>, trust: Trust, extent: Option<Extent>) {
         let (key, place) = (entry.key.to_string(), entry.key_place);
-        self.push(&key, place, Some(entry), trust);
+        let value = self.text.get(entry.value.place.start as usize..);
+        let inline = value.is_none_or(|value| value.starts_with('{'));
+        let dotted = entry.value.as_table().is_some() && !inline;
+        let own = if dotted { Extent::Part } else { Extent::Closed };
+        self.push(&key, place, Some(entry), (trust, extent.unwrap_or(own)));
     }
 
-    fn push(&mut self, key: &str, key_place: Place, entry: Option<Entry<'t>>, trust: Trust) {
+    fn push(
+        &mut self,
+        key: &str,
+        key_place: Place,
+        entry: Option<Entry<'t>>,
+        (trust, extent): (Trust, Extent),
+    ) {
         self.document.found.push(Found {
             key: key.to_owned(),
             key_place,
             entry,
             trust,
+            extent,
         });
     }
 
     /// A line that is no TOML: says so, and keeps the keys it seems to be about.
     fn broken(&mut self, line: usize, text: &str) {
-        self.report_broken(line);
-        self.open |= leaves_open(text);
+        // The rest of a list whose beginning is reported needs no report of its own.
+        if !(self.open && text.starts_with(['{', '}', ']'])) {
+            self.report_broken(line);
+        }
+        self.damaged.push(self.slice(line, line + 1));
+        self.open |= leaves_open(text) || text.contains("kill.");
         if self.section == Section::Other {
             return;
         }
-        let place = Place {
-            file: 0,
-            start: self.lines[line] as u32,
-            end: self.lines[line + 1] as u32,
-        };
+        let place = self.place(line);
         let top = self.section == Section::Top && text.starts_with("kill");
         for part in text
             .split(['{', ',', '='])
@@ -278,8 +346,22 @@ impl<'t> Scanner<'t, '_> {
             let key = leading_key(part);
             let key = key.strip_prefix("kill.").filter(|_| top).unwrap_or(key);
             if !key.is_empty() {
-                self.push(key, place, None, Trust::Sound);
+                self.push(key, place, None, (Trust::Sound, Extent::Closed));
             }
+            // `a.percent = ` is a part of `a`, unless the route is called so.
+            if let Some((first, _)) = key.split_once('.')
+                && !part.trim_start().starts_with(['"', '\''])
+            {
+                self.push(first, place, None, (Trust::Sound, Extent::Part));
+            }
+        }
+    }
+
+    fn place(&self, line: usize) -> Place {
+        Place {
+            file: 0,
+            start: self.lines[line] as u32,
+            end: self.lines[line + 1] as u32,
         }
     }
 
@@ -348,17 +430,4 @@ fn parse(text: &str, base: usize) -> Option<Table<'_>> {
         environment: None,
     };
     errors.is_empty().then(|| builder.table(table.into_inner()))
-}
-
-/// Whether a line opens a string or a bracket that it does not close.
-fn leaves_open(line: &str) -> bool {
-    let count = |set: [char; 2]| line.matches(set).count();
-    line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
-}
-
-/// The key a text begins with, in quotes or not, well-formed or not.
-fn leading_key(text: &str) -> &str {
-    let text = text.trim_start().trim_start_matches(['"', '\'', '[']);
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
-    &text[..end.unwrap_or(text.len())]
 }
