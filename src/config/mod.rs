@@ -6,23 +6,30 @@
 mod answer;
 mod cursor;
 mod diff;
+mod edit;
+mod entry_text;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
+mod mentions;
 mod merge;
+mod proposals;
 mod report;
 mod routes;
 mod salvage;
 mod server;
 mod settings;
+mod statements;
 mod switches;
 mod tree;
 mod upstreams;
 mod validate;
 mod value;
 
+pub use edit::{Change, Difference, EditError, Edited, edit};
+pub use entry_text::{EntryText, JsonRefusal};
 pub use error::{Problem, Severity};
 pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,
