@@ -380,10 +380,11 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn told(text: &str) -> BTreeMap<String, Option<KillEntry>> {
+fn told(text: &str) -> BTreeMap<String, Option<String>> {
     let read = read_switch_entries(&file(text), &SETTINGS);
-    let told = outcomes(&read).into_iter();
-    told.map(|(key, entry)| (key, entry.cloned())).collect()
+    let told = outcomes(&read.entries, &read.in_error).into_iter();
+    told.map(|(key, entry)| (key, entry.map(|entry| format!("{entry:?}"))))
+        .collect()
 }
 
 fn comments(text: &str) -> Vec<&str> {
