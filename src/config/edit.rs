@@ -263,7 +263,7 @@ impl fmt::Display for Difference {
             (true, true) => f.write_str("nothing to change"),
             (true, false) => {
                 match line {
-                    1 => f.write_str("add at its begin:")?,
+                    1 => f.write_str("add at the top:")?,
                     _ => write!(f, "add below line {}:", line - 1)?,
                 }
                 lines(f, &self.added)

@@ -304,7 +304,7 @@ fn a_difference_is_what_somebody_would_do_by_hand() {
     assert_eq!(told("a\nb\n", "a\nc\nb\n"), "add below line 1:\n    c");
     assert_eq!(
         told("", "[kill]\na\n"),
-        "add at its begin:\n    [kill]\n    a"
+        "add at the top:\n    [kill]\n    a"
     );
     assert_eq!(told("a\nb\n", "a\n"), "remove from line 2:\n    b");
     assert_eq!(
