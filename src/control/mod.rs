@@ -2,7 +2,6 @@
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
 //! `reload` publishes, `audit` logs it, `status` and `routes` tell it, `admin` serves that.
-//! `switchwriter` writes `switches.toml`, for commands and the admin listener alike.
 //! Everything runs on the control thread; files are read and snapshots freed beside it, so that
 //! a slow disk does not keep a probe waiting. Workers share nothing with it but the snapshot
 //! and the counters.
