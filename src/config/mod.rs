@@ -7,22 +7,27 @@ mod answer;
 mod cursor;
 mod damage;
 mod diff;
+mod edit;
 mod entries;
+mod entry_text;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
 mod mention;
+mod mentions;
 mod merge;
-mod observe;
 mod moment;
+mod observe;
 mod plans;
+mod proposals;
 mod report;
 mod routes;
 mod salvage;
 mod server;
 mod settings;
+mod statements;
 mod switches;
 mod tree;
 mod upstreams;
@@ -30,6 +35,8 @@ mod validate;
 mod value;
 mod when;
 
+pub use edit::{Change, Difference, EditError, Edited, edit};
+pub use entry_text::{EntryText, JsonRefusal};
 pub use error::{Problem, Severity};
 pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,

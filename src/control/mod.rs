@@ -14,12 +14,15 @@ mod reload;
 mod routes;
 mod status;
 mod structure;
+mod switchdisk;
 mod switches;
 mod switchfile;
+mod switchwriter;
 mod watch;
 
 pub use figures::{ByShare, Figures, RouteFigures};
 pub use status::{Status, StatusReport};
+pub use switchwriter::{LOCK_WAIT, Location, Manner, WriteError, Written, rewrite};
 
 use std::fmt;
 use std::future::{Future, pending};
