@@ -6,12 +6,15 @@
 mod answer;
 mod cursor;
 mod diff;
+mod entries;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
 mod merge;
+mod moment;
+mod plans;
 mod report;
 mod routes;
 mod salvage;
@@ -22,6 +25,7 @@ mod tree;
 mod upstreams;
 mod validate;
 mod value;
+mod when;
 
 pub use error::{Problem, Severity};
 pub use file::{
