@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod headers;
 mod keys;
+mod mention;
 mod merge;
 mod moment;
 mod plans;
