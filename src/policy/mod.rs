@@ -4,3 +4,6 @@ pub mod ending;
 pub mod kill;
 pub mod rules;
 pub mod share;
+
+#[cfg(test)]
+mod samples;
