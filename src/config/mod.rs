@@ -5,6 +5,7 @@
 
 mod answer;
 mod cursor;
+mod damage;
 mod diff;
 mod entries;
 mod environment;

@@ -7,6 +7,9 @@
 use toml::de::DeTable;
 
 use super::cursor::unknown_key;
+use super::damage::{
+    is_inner, key_of_header, leading_key, leaves_open, may_begin, may_name, was_header,
+};
 use super::file::SourceFile;
 use super::keys;
 use super::mention::{Extent, Found, Trust, join_parts};
@@ -44,8 +47,10 @@ struct Scanner<'t, 'r> {
     section: Section,
     /// An entry before was left open: what follows may be part of it.
     open: bool,
-    /// Headers that cannot be read: each may be one that an entry lacks.
+    /// Lines that cannot be read: each may be the header that an entry lacks.
     damaged: Vec<&'t str>,
+    /// The line after an entry of several lines, and where that is in what was found.
+    long: Option<(usize, usize)>,
     budget: usize,
     document: Document<'t>,
 }
@@ -64,6 +69,7 @@ pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document
         section: Section::Top,
         open: false,
         damaged: Vec::new(),
+        long: None,
         budget: MOST_BYTES,
         document: Document::default(),
     };
@@ -92,8 +98,9 @@ impl<'t> Scanner<'t, '_> {
             .slice(line, line + 1)
             .trim_start_matches('\u{feff}')
             .trim();
-        // A header has no `=`; what has one is an entry that begins wrongly.
-        if text.starts_with('[') && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
+        // A header has a name and no `=`; what has one is an entry that begins wrongly.
+        let named = text.starts_with('[') && text.contains(|c| c != '[');
+        if named && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
             return self.header(line);
         }
         if text.is_empty() || text.starts_with('#') {
@@ -105,13 +112,33 @@ impl<'t> Scanner<'t, '_> {
         match self.whole(line) {
             Some((table, end)) => {
                 self.document.parsed = true;
+                if end == line + 1 && self.slice(line, end).starts_with([' ', '\t']) {
+                    self.doubt_entry_above(line, text);
+                }
+                let first = self.document.found.len();
                 self.take(table);
+                self.long = (end > line + 1).then_some((end, first));
                 end
             }
             None => {
+                self.doubt_entry_above(line, text);
                 self.broken(line, text);
                 line + 1
             }
+        }
+    }
+
+    /// An entry of several lines is not whole if what follows looks like more of it: its bracket
+    /// was closed too early.
+    fn doubt_entry_above(&mut self, line: usize, text: &str) {
+        if let Some((end, first)) = self.long
+            && end == line
+            && is_inner(text)
+        {
+            for found in &mut self.document.found[first..] {
+                found.entry = None;
+            }
+            self.open = true;
         }
     }
 
@@ -189,8 +216,8 @@ impl<'t> Scanner<'t, '_> {
     /// the header of something else.
     fn sub_table(&mut self, line: usize, name: &Entry<'t>) -> usize {
         let ends = |at: &usize| {
-            let text = self.slice(*at, at + 1);
-            text.trim_start().starts_with('[') && !self.goes_on(*at, &name.key)
+            let text = self.slice(*at, at + 1).trim();
+            (text.starts_with('[') || was_header(text)) && !self.goes_on(*at, &name.key)
         };
         let end = (line + 1..self.lines.len() - 1).find(ends);
         let end = end.unwrap_or(self.lines.len() - 1);
@@ -217,7 +244,16 @@ impl<'t> Scanner<'t, '_> {
     /// Whether a header is about the same entry as the one above it.
     fn goes_on(&self, line: usize, name: &str) -> bool {
         let Some(table) = self.clean(line, line + 1) else {
-            return may_name(self.slice(line, line + 1), name);
+            // The damage may be a line break.
+            let last = (line + 2).min(self.lines.len() - 1);
+            let header = self.slice(line, line + 1).trim();
+            let below = self.slice(line + 1, last).trim();
+            // `[ry_run = true` was a key of this entry.
+            let key = header.contains('=') && !header.contains("kill");
+            return key
+                || may_name(header, name)
+                || may_name(&format!("{header}{below}"), name)
+                || (below.is_empty() && may_begin(header, name));
         };
         let kill = table.entries.into_iter().find(|entry| entry.key == "kill");
         let Some(Value::Table(kill)) = kill.map(|entry| entry.value.value) else {
@@ -246,9 +282,7 @@ impl<'t> Scanner<'t, '_> {
                 }
                 Section::Kill => {
                     // `mode = "off"` below an entry left open is that entry's, not a route's.
-                    let inside = [keys::KILL_ENTRY, keys::WHEN, keys::MATCHER];
-                    let known = |section| keys::find(section, &entry.key).is_some();
-                    let doubtful = self.open && inside.into_iter().any(known);
+                    let doubtful = self.open && is_inner(&entry.key);
                     let trust = if doubtful { Trust::Stray } else { Trust::Sound };
                     self.push_entry(entry, trust, None);
                 }
@@ -298,7 +332,8 @@ impl<'t> Scanner<'t, '_> {
         if !(self.open && text.starts_with(['{', '}', ']'])) {
             self.report_broken(line);
         }
-        self.open |= leaves_open(text);
+        self.damaged.push(self.slice(line, line + 1));
+        self.open |= leaves_open(text) || text.contains("kill.");
         if self.section == Section::Other {
             return;
         }
@@ -395,41 +430,4 @@ fn parse(text: &str, base: usize) -> Option<Table<'_>> {
         environment: None,
     };
     errors.is_empty().then(|| builder.table(table.into_inner()))
-}
-
-/// Whether a line opens a string or a bracket that it does not close.
-fn leaves_open(line: &str) -> bool {
-    let count = |set: [char; 2]| line.matches(set).count();
-    line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
-}
-
-/// Whether a damaged header may be one of this name, or of a table below it. Then the entry may
-/// not be whole.
-fn may_name(header: &str, name: &str) -> bool {
-    let header = header.trim().trim_start_matches('[');
-    let full = format!("kill.{name}");
-    let begin: String = header.chars().take(full.chars().count()).collect();
-    let slips = (name.len() / 4).min(2);
-    header.contains(name)
-        || full.starts_with(header)
-        || strsim::osa_distance(&begin, &full) <= slips
-}
-
-/// The key that `[kill.NAME` or `[[kill.NAME.when` is about, damaged as it is.
-fn key_of_header(header: &str) -> Option<&str> {
-    let name = header
-        .trim()
-        .trim_start_matches('[')
-        .strip_prefix("kill.")?;
-    let key = leading_key(name);
-    let quoted = name.starts_with(['"', '\'']);
-    let first = key.split('.').next().filter(|_| !quoted).unwrap_or(key);
-    (!first.is_empty()).then_some(first)
-}
-
-/// The key a text begins with, in quotes or not, well-formed or not.
-fn leading_key(text: &str) -> &str {
-    let text = text.trim_start().trim_start_matches(['"', '\'', '[']);
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
-    &text[..end.unwrap_or(text.len())]
 }
