@@ -18,7 +18,7 @@
 //! | 8 | [`proxy`] | the walk |
 //! | 7 | [`snapshot`] | the compiled configuration and its swap |
 //! | 6 | [`config`] | files, validation, settings |
-//! | 5 | [`upstream`] | endpoints, pool, client |
+//! | 5 | [`upstream`], [`archive`] | endpoints, pool, client; journal of kept payloads |
 //! | 4 | [`policy`] | decisions without I/O, clock or metrics |
 //! | 3 | [`matching`] | paths, hosts, headers |
 //! | 2 | [`telemetry`] | metrics, logs |
@@ -30,6 +30,7 @@
 //! compiles or frees a snapshot. A broken file never restores a thrown switch. A response that
 //! broke off is never made to look complete.
 
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod control;

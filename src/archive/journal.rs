@@ -1,0 +1,339 @@
+//! The journal as the gateway sees it: one writer's thread behind a bounded queue.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::batch::{Submission, Waiting};
+use super::buffer::Reservation;
+use super::catalog::SegmentInfo;
+use super::files::Disk;
+use super::id::SegmentId;
+use super::options::{Answer, Busy, Commit, DirectoryState, Failed, Limits, Options, Watch};
+use super::writer::{Moment, Removal, Shared, Surroundings, Writer};
+use crate::vocab::Clock;
+
+/// How long `close` waits before it tries again to enter a full queue.
+const CLOSE_RETRY: Duration = Duration::from_millis(5);
+
+/// Why no journal could be opened. A directory that cannot be used is no reason: it is left
+/// out and tried again.
+#[derive(Debug)]
+pub enum OpenError {
+    /// `copies` is 0 or more than there are directories.
+    Copies {
+        /// As asked for.
+        copies: usize,
+        /// As given.
+        directories: usize,
+    },
+    /// The writer's thread did not start.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Copies {
+                copies,
+                directories,
+            } => write!(
+                f,
+                "{copies} copies need as many directories, not {directories}"
+            ),
+            OpenError::Thread(error) => write!(f, "the journal's thread did not start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why a command did not reach the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// The queue is full.
+    Busy,
+    /// The journal was closed.
+    Closed,
+}
+
+/// What the journal holds and how its directories are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Bytes of all files, each copy counted.
+    pub bytes: u64,
+    /// Bytes of requests on their way, of `max_buffer`.
+    pub buffered: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Records.
+    pub records: u64,
+    /// When the oldest record was stored, since the Unix epoch.
+    pub oldest: Option<Duration>,
+    /// Each directory.
+    pub directories: Vec<DirectoryState>,
+}
+
+/// The journal; clones share it. When the last one is dropped, the writer seals and ends.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    queue: SyncSender<Command>,
+    shared: Arc<Shared>,
+    answer_within: Duration,
+}
+
+#[derive(Debug)]
+enum Command {
+    Store(Box<Waiting>),
+    Seal(oneshot::Sender<Option<SegmentId>>),
+    Remove(SegmentId, oneshot::Sender<Removal>),
+    Adjust(Limits),
+    Close(oneshot::Sender<()>),
+}
+
+impl Journal {
+    /// Recovers what the directories hold, and starts the writer. Blocks while it reads; what
+    /// it finds is told to `watch` and in `figures`.
+    ///
+    /// # Errors
+    /// An impossible number of copies, or a thread that does not start.
+    pub fn open(
+        options: Options,
+        disk: Arc<dyn Disk>,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Journal, OpenError> {
+        let directories = options.directories.len();
+        if !(1..=directories).contains(&options.copies) {
+            return Err(OpenError::Copies {
+                copies: options.copies,
+                directories,
+            });
+        }
+        let shared = Arc::new(Shared::new(options.limits.max_buffer));
+        let (queue, commands) = sync_channel(options.queue);
+        let journal = Journal {
+            queue,
+            shared: shared.clone(),
+            answer_within: options.answer_within,
+        };
+        let group_bytes = options.batch_bytes;
+        let around = Surroundings {
+            disk,
+            watch: watch.clone(),
+            shared,
+        };
+        let writer = Writer::open(options, around, moment());
+        let worker = Worker {
+            writer,
+            commands,
+            watch,
+            group_bytes,
+        };
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || worker.run())
+            .map_err(OpenError::Thread)?;
+        Ok(journal)
+    }
+
+    /// Takes room for a request before its body is read: its announced length, or 0 and then
+    /// `Reservation::grow` before each chunk.
+    ///
+    /// # Errors
+    /// `max_buffer` is taken up.
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Busy> {
+        self.shared.buffer.reserve(bytes)
+    }
+
+    /// Hands a record to the writer and waits until it is decided, for `answer_within` at most.
+    /// Dropping the future withdraws a record that is not yet being written.
+    pub async fn store(&self, mut submission: Submission) -> Answer {
+        let head = submission.record.head_bytes();
+        if let Err(busy) = submission.reservation.grow(head) {
+            return Answer::Busy(busy);
+        }
+        let (waiter, answer) = oneshot::channel();
+        let waiting = Box::new(Waiting { submission, waiter });
+        match self.queue.try_send(Command::Store(waiting)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Answer::Busy(Busy),
+            Err(TrySendError::Disconnected(_)) => return Answer::Failed(Failed::Closed),
+        }
+        match tokio::time::timeout(self.answer_within, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Answer::Failed(Failed::Closed),
+            Err(_) => Answer::Failed(Failed::Slow),
+        }
+    }
+
+    /// Seals the segment that is written to; its name, if it held records.
+    ///
+    /// # Errors
+    /// The writer did not hear of it.
+    pub async fn seal(&self) -> Result<Option<SegmentId>, Unheard> {
+        let (done, sealed) = oneshot::channel();
+        self.send(Command::Seal(done))?;
+        sealed.await.map_err(|_| Unheard::Closed)
+    }
+
+    /// Removes a closed segment, once its upload is confirmed, and gives its room back.
+    ///
+    /// # Errors
+    /// The writer did not hear of it.
+    pub async fn remove(&self, segment: SegmentId) -> Result<Removal, Unheard> {
+        let (done, removed) = oneshot::channel();
+        self.send(Command::Remove(segment, done))?;
+        removed.await.map_err(|_| Unheard::Closed)
+    }
+
+    /// Changes the limits from the next commit on.
+    ///
+    /// # Errors
+    /// The writer did not hear of it.
+    pub fn adjust(&self, limits: Limits) -> Result<(), Unheard> {
+        self.send(Command::Adjust(limits))
+    }
+
+    /// Stores what is queued, seals and ends the writer. Later records are refused.
+    pub async fn close(&self) {
+        loop {
+            let (done, closed) = oneshot::channel();
+            match self.send(Command::Close(done)) {
+                Ok(()) => {
+                    let _ = closed.await;
+                    return;
+                }
+                Err(Unheard::Busy) => tokio::time::sleep(CLOSE_RETRY).await,
+                Err(Unheard::Closed) => return,
+            }
+        }
+    }
+
+    /// All segments, oldest first; the last one may be live.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.shared.catalog().all().cloned().collect()
+    }
+
+    /// What the journal holds now.
+    pub fn figures(&self) -> Figures {
+        let directories = self.shared.directories().clone();
+        let catalog = self.shared.catalog();
+        let mut oldest = catalog.all().filter_map(|info| info.summary.first);
+        Figures {
+            bytes: catalog.bytes(),
+            buffered: self.shared.buffer.taken(),
+            segments: catalog.all().count() as u64,
+            records: catalog.all().map(|info| info.summary.records).sum(),
+            oldest: oldest
+                .next()
+                .map(|id| Duration::from_millis(id.timestamp_ms())),
+            directories,
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), Unheard> {
+        self.queue.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Unheard::Busy,
+            TrySendError::Disconnected(_) => Unheard::Closed,
+        })
+    }
+}
+
+fn moment() -> Moment {
+    Moment {
+        now: Clock::now(),
+        unix: Clock::unix(),
+    }
+}
+
+/// The writer's thread.
+struct Worker {
+    writer: Writer,
+    commands: Receiver<Command>,
+    watch: Arc<dyn Watch>,
+    group_bytes: u64,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut next = None;
+        loop {
+            let at = moment();
+            self.writer.tick(at);
+            let command = match next.take() {
+                Some(command) => command,
+                None => match self.receive(at) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+            };
+            match command {
+                Command::Store(first) => next = self.commit(*first),
+                Command::Seal(done) => {
+                    let _ = done.send(self.writer.seal(moment()));
+                }
+                Command::Remove(segment, done) => {
+                    let _ = done.send(self.writer.remove(segment, moment()));
+                }
+                Command::Adjust(limits) => self.writer.adjust(limits),
+                Command::Close(done) => {
+                    self.writer.seal(moment());
+                    // Its locks too are gone when the caller hears of it.
+                    drop(self);
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+        self.writer.seal(moment());
+    }
+
+    fn receive(&self, at: Moment) -> Result<Command, RecvTimeoutError> {
+        match self.writer.next_tick() {
+            Some(due) => {
+                let wait = due.saturating_duration_since(at.now);
+                self.commands.recv_timeout(wait)
+            }
+            None => self.commands.recv().map_err(RecvTimeoutError::from),
+        }
+    }
+
+    /// Commits what waits, up to a batch; gives back a command that ended the group.
+    fn commit(&mut self, first: Waiting) -> Option<Command> {
+        let mut bytes = first.submission.reservation.bytes();
+        let mut group = vec![first];
+        let mut next = None;
+        while bytes < self.group_bytes {
+            match self.commands.try_recv() {
+                Ok(Command::Store(waiting)) => {
+                    bytes += waiting.submission.reservation.bytes();
+                    group.push(*waiting);
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let at = moment();
+        let tally = self.writer.commit(group, at);
+        self.watch.committed(&Commit {
+            took: Clock::now().saturating_duration_since(at.now),
+            stored: tally.stored,
+            refused: tally.refused,
+            bytes: tally.bytes,
+        });
+        next
+    }
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;
