@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{AccessLog, process_environment};
 use crate::control::admin::{self, Scope};
@@ -22,6 +23,10 @@ pub(super) struct Start {
     /// A log filter over the configured one.
     pub(super) log: Option<&'static str>,
 }
+
+/// How long reading the journal may hold up the start, and sealing it the end.
+const OPENING: Duration = Duration::from_secs(10);
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// A gateway that accepts connections.
 pub(super) struct Running {
@@ -52,7 +57,7 @@ impl Running {
             amend: start.amend,
         };
         let metrics = Arc::new(GatewayMetrics::default());
-        let control = Control::start(options, metrics).map_err(|e| e.to_string())?;
+        let mut control = Control::start(options, metrics).map_err(|e| e.to_string())?;
         let (live, status) = (control.live(), control.status());
         let snapshot = live.load();
         let settings = snapshot.settings();
@@ -68,6 +73,8 @@ impl Running {
         let bind_probe = |address| server::bind_plain(address, "admin.probe_listen");
         let probe = settings.admin.probe_listen.map(bind_probe);
         let probe = probe.transpose().map_err(|e| e.to_string())?;
+        // Nothing is accepted before it is known what the journal holds.
+        control.open_archive(OPENING);
         let addresses = listeners.addresses.clone();
         let admin_address = admin.local_addr().map_err(|e| e.to_string())?;
         let server = server::start(listeners, &live, logs.access().as_ref())
@@ -148,10 +155,14 @@ impl Running {
                 () = async { beside.await; std::future::pending().await } => Ok(Ending::Drained),
             }
         });
+        let ending = ending.map_err(|e: std::io::Error| format!("cannot run: {e}"));
+        if ending.is_ok() {
+            server.join();
+        }
+        runtime.block_on(close_archive(&live));
         // Reading a configuration beside the control thread must not hold up the end.
         runtime.shutdown_background();
-        let ending = ending.map_err(|e: std::io::Error| format!("cannot run: {e}"))?;
-        server.join();
+        let ending = ending?;
         let code = match ending {
             Ending::Drained | Ending::Forced(0) => {
                 tracing::info!("drained");
@@ -164,6 +175,17 @@ impl Running {
         };
         drop(logs);
         Ok(code)
+    }
+}
+
+/// Stores what is queued and seals, so that the next process finds whole segments.
+async fn close_archive(live: &Live) {
+    let Some(opened) = live.archive.opened() else {
+        return;
+    };
+    match tokio::time::timeout(CLOSING, opened.journal.close()).await {
+        Ok(()) => tracing::info!("journal closed"),
+        Err(_) => tracing::error!("the journal does not end: what was acknowledged is kept"),
     }
 }
 

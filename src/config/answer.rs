@@ -4,28 +4,51 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::cursor::{Cursor, Decoded};
-use super::keys::{self, NOT_YET};
+use super::keys;
 use super::report::{Complaint, did_you_mean};
 use super::settings::RespondSpec;
 use super::tree::Node;
 use super::value::{
     boolean, content_type, duration, expected, header_name_text, none_of, status, text,
 };
-use crate::policy::kill::{AnswerSpec, DEFAULT_RESTORE, KillSwitchSpec, Mode};
-use crate::policy::share::Sticky;
+use crate::policy::kill::{AnswerSpec, DEFAULT_RESTORE, KillSwitchSpec, Mode, Quota, WhenFull};
+use crate::policy::share::{Share, Sticky};
+use crate::vocab::{ByteSize, Tier};
 
 fn body(node: &Node<'_>) -> Decoded<Bytes> {
     Ok(Bytes::copy_from_slice(text(node)?.as_bytes()))
 }
 
-/// A mode that acts in this release.
+/// A mode.
 pub(super) fn mode(node: &Node<'_>) -> Decoded<Mode> {
-    match Mode::from_name(text(node).map_err(|_| expected("a mode", node))?) {
-        Some(Mode::Archive) => Err(Complaint::new(format!("mode \"archive\" is {NOT_YET}"))
-            .hint("use \"drop\" (200, the payload is lost) or \"reject\" (503)")),
-        Some(mode @ (Mode::Drop | Mode::Reject)) => Ok(mode),
-        None => Err(none_of(&["drop", "reject"], node)),
+    let name = text(node).map_err(|_| expected("a mode", node))?;
+    Mode::from_name(name).ok_or_else(|| none_of(&Mode::ALL.map(Mode::as_str), node))
+}
+
+fn when_full(node: &Node<'_>) -> Decoded<WhenFull> {
+    match node.as_text() {
+        Some("reject") => Ok(WhenFull::Reject),
+        Some("drop") => Ok(WhenFull::Drop),
+        _ => Err(none_of(&["reject", "drop"], node)),
     }
+}
+
+/// A share of `archive.max_bytes`, or a size.
+fn archive_quota(node: &Node<'_>) -> Decoded<Quota> {
+    let complaint = || expected("a share such as \"25%\", or a size such as \"2GiB\"", node);
+    let text = text(node).map_err(|_| complaint())?.trim();
+    let quota = match text.strip_suffix('%') {
+        Some(number) => {
+            let number = number.trim_end().parse::<f64>().ok();
+            let share = number.filter(|number| *number > 0.0);
+            share.and_then(Share::from_percent).map(Quota::Share)
+        }
+        None => {
+            let size = ByteSize::parse(text).ok().filter(|size| size.0 > 0);
+            size.map(|size| Quota::Bytes(size.0))
+        }
+    };
+    quota.ok_or_else(complaint)
 }
 
 /// `status`, `body` and `content_type` of a table.
@@ -66,9 +89,16 @@ pub(super) fn respond(route: &Cursor<'_>) -> Option<RespondSpec> {
 }
 
 /// `kill_switch` of a route.
-pub(super) fn kill_switch(route: &Cursor<'_>) -> KillSwitchSpec {
+pub(super) fn kill_switch(route: &Cursor<'_>, tier: Tier) -> KillSwitchSpec {
+    let default = match tier {
+        Tier::Core | Tier::Standard => WhenFull::Reject,
+        Tier::Sheddable => WhenFull::Drop,
+    };
     let Some(cursor) = route.table("kill_switch", keys::KILL_SWITCH) else {
-        return KillSwitchSpec::default();
+        return KillSwitchSpec {
+            when_full: default,
+            ..KillSwitchSpec::default()
+        };
     };
     KillSwitchSpec {
         mode: cursor.read("mode", mode),
@@ -76,6 +106,10 @@ pub(super) fn kill_switch(route: &Cursor<'_>) -> KillSwitchSpec {
         sticky: cursor.read("sticky", sticky).unwrap_or_default(),
         restore: cursor.read("restore", duration).unwrap_or(DEFAULT_RESTORE),
         close_tunnels: cursor.read("close_tunnels", boolean).unwrap_or_default(),
+        when_full: cursor.read("when_full", when_full).unwrap_or(default),
+        archive_quota: cursor
+            .read("archive_quota", archive_quota)
+            .unwrap_or_default(),
     }
 }
 

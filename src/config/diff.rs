@@ -1,6 +1,6 @@
 //! What cannot change while the gateway runs.
 
-use super::settings::Settings;
+use super::settings::{ArchiveSettings, Settings};
 
 impl Settings {
     /// The keys whose change in `newer` takes effect only after a restart: sockets are bound,
@@ -22,6 +22,19 @@ impl Settings {
                 "telemetry.access_log",
                 self.telemetry.access_log != newer.telemetry.access_log,
             ),
+        ];
+        let changed = changes.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
+    }
+}
+
+impl ArchiveSettings {
+    /// The same for a journal that was opened with these settings. Before it is opened nothing
+    /// needs a restart; its limits hold at once.
+    pub fn needs_restart(&self, newer: &ArchiveSettings) -> Vec<&'static str> {
+        let changes = [
+            ("archive.journal", self.journal != newer.journal),
+            ("archive.copies", self.copies != newer.copies),
         ];
         let changed = changes.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(key, _)| key).collect()

@@ -113,6 +113,8 @@ fn entry(node: &Node<'_>, at: Keyed<'_>, scope: Scope<'_>) -> Option<KillEntry> 
     }
 }
 
+const WORDS: [&str; 4] = ["drop", "archive", "reject", "off"];
+
 /// A value that is one word.
 fn word(node: &Node<'_>) -> Decoded<Position> {
     match node.as_text() {
@@ -120,10 +122,10 @@ fn word(node: &Node<'_>) -> Decoded<Position> {
         Some(name) if Mode::from_name(name).is_some() => {
             mode(node).map(|mode| Position::Thrown(Some(mode)))
         }
-        Some("on") => Err(none_of(&["drop", "reject", "off"], node).hint("name what it shall do")),
-        Some(_) => Err(none_of(&["drop", "reject", "off"], node)),
+        Some("on") => Err(none_of(&WORDS, node).hint("name what it shall do")),
+        Some(_) => Err(none_of(&WORDS, node)),
         None => Err(expected(
-            "\"drop\", \"reject\", \"off\", a table or a list of tables",
+            "\"drop\", \"archive\", \"reject\", \"off\", a table or a list of tables",
             node,
         )),
     }
@@ -205,10 +207,12 @@ fn check_reach(entry: &KillEntry, at: Keyed<'_>, scope: Scope<'_>) {
                     route.name
                 );
                 let complaint =
-                    Complaint::new(message).hint("add mode = \"drop\" or mode = \"reject\"");
+                    Complaint::new(message).hint("add a mode: \"drop\", \"archive\" or \"reject\"");
                 return scope.report.error(at.place, at.path.to_string(), complaint);
             }
-            Some(Mode::Drop) if empty.is_none() && is_hollow(route, &entry.answer) => {
+            Some(Mode::Drop | Mode::Archive)
+                if empty.is_none() && is_hollow(route, &entry.answer) =>
+            {
                 empty = Some(&*route.name);
             }
             Some(Mode::Drop | Mode::Archive | Mode::Reject) => {}

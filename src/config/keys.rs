@@ -53,7 +53,7 @@ pub(super) const ROOT: Section = &[
     now("upstreams"),
     now("defaults"),
     now("routes"),
-    later("archive"),
+    now("archive"),
     now("plans"),
     elsewhere("kill", "is read from switches.toml alone; move it there"),
 ];
@@ -89,6 +89,20 @@ pub(super) const TELEMETRY: Section = &[
     now("access_log"),
     now("log_headers"),
     later("otlp"),
+];
+
+/// `[archive]`.
+pub(super) const ARCHIVE: Section = &[
+    now("journal"),
+    now("copies"),
+    now("durability"),
+    now("max_bytes"),
+    now("max_buffer"),
+    now("seal_after"),
+    now("redact_headers"),
+    now("redact_query"),
+    later("store"),
+    later("retain"),
 ];
 
 /// `[upstreams.NAME]`.
@@ -160,8 +174,8 @@ pub(super) const KILL_SWITCH: Section = &[
     now("content_type"),
     now("restore"),
     now("sticky"),
-    later("when_full"),
-    later("archive_quota"),
+    now("when_full"),
+    now("archive_quota"),
     now("close_tunnels"),
 ];
 

@@ -4,6 +4,7 @@
 //! a cursor decodes them key by key. `switches.toml` is read apart, and survives being broken.
 
 mod answer;
+mod archive;
 mod cursor;
 mod damage;
 mod diff;
@@ -44,8 +45,8 @@ pub use file::{
 };
 pub(crate) use report::did_you_mean;
 pub use settings::{
-    AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
-    Settings, Target, TelemetrySettings,
+    AccessLog, AdminSettings, ArchiveSettings, HeaderEdits, HostRewrite, RespondSpec,
+    RouteSettings, ServerSettings, Settings, Target, TelemetrySettings,
 };
 pub use switches::{SwitchesRead, read_switch_entries};
 pub(crate) use validate::examine;

@@ -89,7 +89,8 @@ fn warn(cursor: &Cursor<'_>, route: &RouteSettings) {
             .warning(cursor.place, cursor.path.to_string(), complaint);
     }
     let switch = &route.kill_switch;
-    if switch.mode == Some(Mode::Drop) && is_hollow(route, &switch.answer) {
+    let silent = matches!(switch.mode, Some(Mode::Drop | Mode::Archive));
+    if silent && is_hollow(route, &switch.answer) {
         let key = cursor.path.join("kill_switch").to_string();
         cursor
             .report
@@ -292,6 +293,7 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
     let timeout = cursor
         .read("timeout", positive_duration)
         .unwrap_or(DEFAULT_TIMEOUT);
+    let tier = cursor.read("tier", tier).unwrap_or_default();
     RouteSettings {
         name: "".into(),
         matches: MatchSpec {
@@ -301,7 +303,7 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
             headers: Vec::new(),
         },
         target: Target::Upstream("".into()),
-        tier: cursor.read("tier", tier).unwrap_or_default(),
+        tier,
         owner: cursor.read("owner", words),
         runbook: cursor.read("runbook", words),
         impact: cursor.read("impact", words),
@@ -317,7 +319,7 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
             .unwrap_or(HostRewrite::Keep),
         request_headers: edits(cursor, "request_headers"),
         response_headers: edits(cursor, "response_headers"),
-        kill_switch: kill_switch(cursor),
+        kill_switch: kill_switch(cursor, tier),
         observe: observe(cursor),
     }
 }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use crate::archive::{Limits, Redaction};
 use crate::matching::{MatchSpec, PathTemplate};
-use crate::policy::kill::{KillSwitchSpec, Plan};
+use crate::policy::kill::{KillEntry, KillSwitchSpec, Mode, Plan, Position};
 use crate::telemetry::ObserveKey;
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteRate, ByteSize, Tier};
@@ -25,6 +26,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// `[telemetry]`.
     pub telemetry: TelemetrySettings,
+    /// `[archive]`.
+    pub archive: ArchiveSettings,
     /// `[upstreams]`, by name.
     pub upstreams: BTreeMap<Arc<str>, UpstreamSpec>,
     /// `[routes]`, sorted by name.
@@ -84,6 +87,35 @@ pub struct TelemetrySettings {
     pub access_log: AccessLog,
     /// Request headers that log lines carry as fields.
     pub log_headers: Vec<HeaderName>,
+}
+
+/// `[archive]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// Whether the section is written: then the journal is opened at start.
+    pub written: bool,
+    /// Directories of the journal, tried in order.
+    pub journal: Vec<PathBuf>,
+    /// Directories that must hold a record before it is acknowledged.
+    pub copies: usize,
+    /// What may change while the journal is open.
+    pub limits: Limits,
+    /// What is left out of records.
+    pub redaction: Arc<Redaction>,
+}
+
+impl Settings {
+    /// Whether something may archive: the section is written, or a route or a plan names the mode.
+    pub fn may_archive(&self) -> bool {
+        let archives = |entry: &KillEntry| entry.position == Position::Thrown(Some(Mode::Archive));
+        let mut plans = self.plans.values().flat_map(|plan| plan.values());
+        self.archive.written
+            || self
+                .routes
+                .iter()
+                .any(|route| route.kill_switch.mode == Some(Mode::Archive))
+            || plans.any(|entries| entries.iter().any(archives))
+    }
 }
 
 /// Where access log lines go.

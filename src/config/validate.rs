@@ -1,5 +1,6 @@
 //! From files to settings: tree, merge, decode. Every error is reported, not only the first.
 
+use super::archive::archive;
 use super::cursor::{Cursor, Path};
 use super::entries::Scope;
 use super::error::{Problem, Severity};
@@ -80,6 +81,7 @@ fn settings(root: &Cursor<'_>, environment: &Environment) -> Settings {
     let server = server(root.table("server", keys::SERVER).as_ref(), environment);
     let admin = admin(root.table("admin", keys::ADMIN).as_ref(), &server);
     let telemetry = telemetry(root.table("telemetry", keys::TELEMETRY).as_ref());
+    let archive = archive(root.table("archive", keys::ARCHIVE).as_ref());
     let upstreams = root
         .free_table("upstreams")
         .map(|cursor| upstreams(&cursor))
@@ -105,6 +107,7 @@ fn settings(root: &Cursor<'_>, environment: &Environment) -> Settings {
         server,
         admin,
         telemetry,
+        archive,
         upstreams,
         plans,
         routes,

@@ -108,6 +108,7 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
 async fn metrics(State(shared): State<Shared>) -> Response {
     let text = aside(move || {
         shared.live.announce_switches();
+        shared.live.announce_archive();
         shared.live.metrics.exposition()
     })
     .await;

@@ -8,6 +8,7 @@
 //! and the counters.
 
 pub mod admin;
+mod archive;
 mod audit;
 mod figures;
 mod listing;
@@ -41,6 +42,7 @@ use crate::config::{Environment, Problem, Settings};
 use crate::snapshot::Live;
 use crate::telemetry::GatewayMetrics;
 use crate::vocab::Clock;
+use archive::Keeper;
 use observed::Gathering;
 use reload::Reloader;
 use watch::{Look, Watch};
@@ -99,6 +101,7 @@ pub struct Control {
     live: Arc<Live>,
     status: Arc<Status>,
     reloader: Reloader,
+    keeper: Keeper,
 }
 
 /// The poll that backs up the watch.
@@ -115,10 +118,21 @@ impl Control {
     pub fn start(options: Options, metrics: Arc<GatewayMetrics>) -> Result<Control, StartError> {
         let reloader = Reloader::start(options, metrics)?;
         Ok(Control {
+            keeper: Keeper::new(Arc::clone(reloader.live())),
             live: Arc::clone(reloader.live()),
             status: Arc::clone(reloader.status()),
             reloader,
         })
+    }
+
+    /// Opens the journal, if something may archive. A disk that hangs holds up the start for
+    /// `patience` at most.
+    pub fn open_archive(&mut self, patience: Duration) {
+        if let Some(opened) = self.keeper.look()
+            && opened.recv_timeout(patience).is_err()
+        {
+            tracing::error!("opening the journal takes long; routes are served meanwhile");
+        }
     }
 
     /// The published snapshot and the phase.
@@ -151,7 +165,7 @@ impl Control {
         let jobs = Arc::new(Jobs {
             live: self.live,
             status: self.status,
-            state: Mutex::new((self.reloader, watch)),
+            state: Mutex::new((self.reloader, watch, self.keeper)),
         });
         loop {
             let wake = tokio::select! {
@@ -183,7 +197,7 @@ struct Jobs {
     live: Arc<Live>,
     status: Arc<Status>,
     /// Never contended: jobs follow each other.
-    state: Mutex<(Reloader, Watch)>,
+    state: Mutex<(Reloader, Watch, Keeper)>,
 }
 
 impl Jobs {
@@ -201,13 +215,15 @@ impl Jobs {
 
     fn work(&self, wake: Wake) -> Option<Instant> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reloader, watch) = &mut *state;
+        let (reloader, watch, keeper) = &mut *state;
         let look = match wake {
             Wake::Event | Wake::Second => watch.take(),
             Wake::Hangup | Wake::Deep => watch.take().or(Look::FULL),
         };
         let now = Clock::now();
         reloader.look(look, wake == Wake::Hangup, now);
+        // After the switches were published: no flip waits for a disk.
+        keeper.look();
         if matches!(wake, Wake::Second | Wake::Deep) {
             self.live.sweep();
             let snapshot = self.live.load();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::archive::ArchiveReport;
 use super::audit::Writer;
 use super::figures::Figures;
 use super::observed::{Observed, observed};
@@ -91,6 +92,8 @@ pub struct StatusReport {
     switches_file: FileReport,
     switch_errors: Vec<Problem>,
     ledger: LedgerReport,
+    /// `null` until something may archive.
+    archive: Option<ArchiveReport>,
     observed: Observed,
     connections: ConnectionsReport,
     panics: u64,
@@ -165,6 +168,7 @@ impl Status {
     pub fn report(&self, live: &Live) -> StatusReport {
         // Takes a while with many routes, so before the lock that reloads need.
         let observed = observed(&live.load().table.routes, Clock::now());
+        let archive = ArchiveReport::of(live);
         // In this order: what is told of a file comes after the snapshot that it led to.
         let told = self.told();
         let snapshot = live.load();
@@ -189,6 +193,7 @@ impl Status {
             switches_file: FileReport::of(&told.file, Clock::now()),
             switch_errors: told.switch_errors.clone(),
             ledger: ledger(&snapshot),
+            archive,
             observed,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),

@@ -20,7 +20,7 @@ use crate::vocab::Tier;
 pub enum Mode {
     /// 200; the payload is discarded.
     Drop,
-    /// 200; the payload is kept. Not supported yet: configuration refuses it.
+    /// 200 once the payload is durable.
     Archive,
     /// 503 and `Retry-After`, for clients that behave.
     Reject,
@@ -82,7 +82,7 @@ impl fmt::Display for KillKey {
 
 /// A route's `kill_switch`: what it answers when thrown, the mode for entries that name none, and
 /// how switches reach and leave this route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KillSwitchSpec {
     /// The mode for entries that name none.
     pub mode: Option<Mode>,
@@ -94,6 +94,45 @@ pub struct KillSwitchSpec {
     pub restore: Duration,
     /// Whether tunnels of the route end when it is killed.
     pub close_tunnels: bool,
+    /// What mode `archive` answers when no journal takes the payload.
+    pub when_full: WhenFull,
+    /// How much of the journal payloads of the route may take.
+    pub archive_quota: Quota,
+}
+
+/// What mode `archive` answers when no journal takes the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// 503: the client keeps its payload.
+    #[default]
+    Reject,
+    /// The answer of the switch all the same; the payload is lost, and counted so.
+    Drop,
+}
+
+/// A part of the journal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quota {
+    /// A share of `max_bytes`.
+    Share(Share),
+    /// This many bytes.
+    Bytes(u64),
+}
+
+impl Quota {
+    /// Bytes, of a journal of `max_bytes`.
+    pub fn of(self, max_bytes: u64) -> u64 {
+        match self {
+            Quota::Share(share) => (max_bytes as f64 * share.fraction()) as u64,
+            Quota::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Quota {
+        Quota::Share(Share::from_percent(25.0).unwrap_or(Share::WHOLE))
+    }
 }
 
 /// Default of `restore`.
@@ -107,6 +146,8 @@ impl Default for KillSwitchSpec {
             sticky: Sticky::default(),
             restore: DEFAULT_RESTORE,
             close_tunnels: false,
+            when_full: WhenFull::default(),
+            archive_quota: Quota::default(),
         }
     }
 }

@@ -9,6 +9,7 @@
 //!    others pass, or lets all pass if it is `"off"`.
 //! 3. What passes may still be taken by a switch that ended and lets traffic come back slowly.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,16 @@ pub struct Origin {
     pub key: KillKey,
     /// The plan that holds the key; `None`: `[kill]` itself.
     pub plan: Option<Arc<str>>,
+}
+
+impl fmt::Display for Origin {
+    /// The key under `[kill]`: the plan's, if it is one that throws.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.plan {
+            Some(plan) => write!(f, "plan:{plan}"),
+            None => self.key.fmt(f),
+        }
+    }
 }
 
 /// One entry, as it concerns one route.
@@ -245,11 +256,22 @@ impl Rules {
 
     /// The order at a place that [`Rules::decide`] gave.
     pub fn order(&self, at: OrderAt) -> Option<&KillOrder> {
-        let clause = match self.clauses.get(at.0) {
-            Some(clause) => clause,
-            None => &self.fading.get(at.0 - self.clauses.len())?.clause,
-        };
-        clause.order.as_ref()
+        self.clause(at)?.order.as_ref()
+    }
+
+    /// Where the order at such a place comes from.
+    pub fn origin(&self, at: OrderAt) -> Option<&Origin> {
+        self.clause(at).map(|clause| &clause.origin)
+    }
+
+    fn clause(&self, at: OrderAt) -> Option<&Clause> {
+        match self.clauses.get(at.0) {
+            Some(clause) => Some(clause),
+            None => {
+                let fading = self.fading.get(at.0 - self.clauses.len())?;
+                Some(&fading.clause)
+            }
+        }
     }
 
     /// The share of the traffic that each mode takes, by [`Mode::index`]; of a clause with `when`

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header;
 use http::{Request, Response};
 
+use super::archive;
 use super::exchange::Exchange;
 use super::handle::limits;
 use super::headers::X_REQUEST_ID;
@@ -54,8 +55,12 @@ pub(crate) async fn absorb(
     let outcome = match mode {
         Mode::Drop => KillOutcome::Dropped,
         Mode::Reject => KillOutcome::Rejected,
-        // Configuration refuses this mode until there is a journal to keep the payload.
-        Mode::Archive => KillOutcome::Lost,
+        Mode::Archive => {
+            exchange.killed = Some((mode, KillOutcome::Aborted));
+            // Boxed: the future of every other request would grow by it.
+            let close = Box::pin(archive::keep(exchange, request, taken)).await?;
+            return Ok(Absorbed { taken, close });
+        }
     };
     exchange.killed = Some((mode, outcome));
     let close = drain(exchange, request, max).await;

@@ -153,7 +153,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn ask_switch(&mut self, request: &Request<RequestBody>) -> Result<(), Stop> {
+    fn ask_switch(&mut self, request: &mut Request<RequestBody>) -> Result<(), Stop> {
         match switch::ask_again(self.exchange, request) {
             Some(taken) => Err(Stop::Killed(taken)),
             None => Ok(()),

@@ -5,9 +5,12 @@
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
+use http::{Request, Uri, Version};
+
 use super::headers::{GIVEN, names};
 use crate::config::HostRewrite;
 use crate::snapshot::Route;
+use crate::upstream::RequestBody;
 
 /// The client's lines of the fields that were removed or replaced.
 #[derive(Debug, Default)]
@@ -15,6 +18,9 @@ pub(crate) struct Displaced {
     lines: Vec<(HeaderName, HeaderValue)>,
     /// The client named no host: the Host there is was given.
     hostless: bool,
+    /// The target, if the upstream gets another one.
+    target: Option<Uri>,
+    version: Version,
 }
 
 impl Displaced {
@@ -48,6 +54,25 @@ impl Displaced {
     /// Says that the client named no host.
     pub(crate) fn without_host(&mut self) {
         self.hostless = true;
+    }
+
+    /// Keeps the target that was replaced.
+    pub(crate) fn keep_target(&mut self, target: Uri) {
+        self.target = Some(target);
+    }
+
+    /// Keeps the version that the request came in.
+    pub(crate) fn keep_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// Makes a prepared request the client's again. Its body is untouched.
+    pub(crate) fn restore(&mut self, request: &mut Request<RequestBody>, route: &Route) {
+        *request.headers_mut() = self.restored(request.headers(), route);
+        if let Some(target) = self.target.take() {
+            *request.uri_mut() = target;
+        }
+        *request.version_mut() = self.version;
     }
 
     fn has(&self, name: &HeaderName) -> bool {

@@ -142,7 +142,9 @@ impl Exchange {
             } else if self.reason.is_none() {
                 self.answered(By::Client, 499);
             }
-            if let Some((_, outcome)) = &mut self.killed {
+            if let Some((_, outcome)) = &mut self.killed
+                && *outcome != KillOutcome::Archived
+            {
                 *outcome = KillOutcome::Aborted;
             }
         }

@@ -169,7 +169,8 @@ fn prepare(
     } else if route.spec.host_rewrite != HostRewrite::Keep {
         displaced.keep(request.headers(), &http::header::HOST);
     }
-    headers::retarget(request, route, path)?;
+    headers::retarget(request, route, path, &mut displaced)?;
+    displaced.keep_version(request.version());
     let map = request.headers_mut();
     headers::prepare_request(map, facts, exchange, &mut displaced);
     headers::edit_request(map, &route.spec.request_headers, &mut displaced);

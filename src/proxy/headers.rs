@@ -180,6 +180,7 @@ pub(crate) fn retarget(
     request: &mut Request<RequestBody>,
     route: &Route,
     matched: Option<String>,
+    displaced: &mut Displaced,
 ) -> Result<(), Reason> {
     let uri = request.uri();
     let rewritten = match &route.spec.path_rewrite {
@@ -194,7 +195,8 @@ pub(crate) fn retarget(
     };
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(path_and_query);
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Reason::BadRequest)?;
+    let target = Uri::from_parts(parts).map_err(|_| Reason::BadRequest)?;
+    displaced.keep_target(std::mem::replace(request.uri_mut(), target));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Floor 8: the walk of a request, from its head to the end of its response.
 
 mod absorb;
+mod archive;
 mod attempt;
 mod budget;
 mod correlation;

@@ -1,11 +1,14 @@
 //! Asks the switches of a route about a request.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Request};
 
 use super::absorb::Taken;
 use super::exchange::Exchange;
 use super::headers;
 use crate::matching::Asker;
+use crate::policy::kill::Mode;
 use crate::policy::rules::{Decision, Rules, Verdict};
 use crate::snapshot::{Route, RouteTable};
 use crate::upstream::RequestBody;
@@ -34,12 +37,16 @@ pub(crate) fn ask(
 ///
 /// A route that is gone by then takes no switch: its requests end under their old policies. A
 /// dry run counted the request when it came, or not at all.
-pub(crate) fn ask_again(exchange: &mut Exchange, request: &Request<RequestBody>) -> Option<Taken> {
+pub(crate) fn ask_again(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+) -> Option<Taken> {
     if !exchange.worker.is_outdated(&exchange.view) {
         return None;
     }
     let view = exchange.worker.view();
-    let before = exchange.view.snapshot.route(exchange.route?);
+    let earlier = Arc::clone(&exchange.view);
+    let before = earlier.snapshot.route(exchange.route?);
     let route = successor(&view.snapshot.table, before)?;
     let rules = view.snapshot.rules(route)?;
     let taken = match rules.plain() {
@@ -50,6 +57,10 @@ pub(crate) fn ask_again(exchange: &mut Exchange, request: &Request<RequestBody>)
             taken(route, decide(exchange, rules, &headers, query).verdict)?
         }
     };
+    if rules.order(taken.order)?.mode == Mode::Archive {
+        // What is kept is what the client sent.
+        exchange.displaced.restore(request, before);
+    }
     exchange.adopt(view, route);
     Some(taken)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::Snapshot;
+use super::{Archive, Snapshot};
 use crate::telemetry::GatewayMetrics;
 use crate::vocab::Clock;
 
@@ -36,6 +36,8 @@ pub struct Live {
     phase: watch::Sender<Phase>,
     phase_now: AtomicU8,
     workers: AtomicUsize,
+    /// Where mode `archive` keeps payloads.
+    pub archive: Archive,
     /// Everything counted.
     pub metrics: Arc<GatewayMetrics>,
 }
@@ -51,6 +53,7 @@ impl Live {
             phase: watch::Sender::new(Phase::Serving),
             phase_now: AtomicU8::new(Phase::Serving as u8),
             workers: AtomicUsize::new(0),
+            archive: Archive::default(),
             metrics,
         }
     }
@@ -84,6 +87,13 @@ impl Live {
         let snapshot = self.load();
         if snapshot.board.concerns_routes() {
             snapshot.board.announce(&snapshot.table, Clock::unix());
+        }
+    }
+
+    /// States in the metrics what the archive holds now.
+    pub fn announce_archive(&self) {
+        if let Some(figures) = self.archive.figures() {
+            self.metrics.archive.hold(figures.bytes, figures.oldest);
         }
     }
 

@@ -1,9 +1,11 @@
 //! Floor 7: the compiled configuration, and the place where it is published.
 
+mod archive;
 mod board;
 mod live;
 mod route;
 
+pub use archive::{Archive, Opened};
 pub use board::{Before, Board};
 pub use live::{Live, Phase};
 pub use route::{Route, RouteTable};

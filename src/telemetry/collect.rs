@@ -13,7 +13,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::counters::Sample;
 use super::metrics::{GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
-use crate::vocab::{By, Reason};
+use crate::vocab::{By, Clock, Reason};
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
@@ -164,6 +164,7 @@ impl GatewayMetrics {
             &[],
             read(&self.config_hash) as f64,
         );
+        self.collect_archive(f);
         let revision = option_env!("SEAWALL_REVISION").unwrap_or("unknown");
         f.gauge(
             "seawall_build_info",
@@ -173,6 +174,29 @@ impl GatewayMetrics {
                 ("revision", revision),
             ],
             1.0,
+        );
+    }
+}
+
+impl GatewayMetrics {
+    fn collect_archive(&self, f: &mut Families) {
+        f.gauge(
+            "seawall_archive_journal_bytes",
+            "Bytes of the journal's files, each copy counted.",
+            &[],
+            read(&self.archive.journal_bytes) as f64,
+        );
+        f.gauge(
+            "seawall_archive_oldest_seconds",
+            "Age of the oldest record in the journal; 0 without one.",
+            &[],
+            self.archive.oldest_seconds(Clock::unix()),
+        );
+        f.histogram(
+            "seawall_archive_commit_seconds",
+            "Writing and syncing a group of records.",
+            &[],
+            &self.archive.commits.sample(),
         );
     }
 }

@@ -218,6 +218,19 @@ impl RequestBody {
         Some(progress)
     }
 
+    /// The next bytes; `None` at the end. Trailers are passed over.
+    ///
+    /// # Errors
+    /// Why it did not end well.
+    pub async fn next_data(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads to the end and throws away.
     ///
     /// # Errors

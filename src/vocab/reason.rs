@@ -32,6 +32,8 @@ pub enum Reason {
     UpstreamInvalid,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// A kill switch in mode `archive`, and no journal takes the payload.
+    ArchiveUnavailable,
     /// A kill switch in mode `reject`.
     Killed,
     /// The request has been through this gateway before.
@@ -88,7 +90,7 @@ use RetryAfter::{Never, Sent};
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
 
     /// The table, in the order of [`Reason::index`].
     #[rustfmt::skip]
@@ -106,6 +108,7 @@ impl Reason {
         row(Reason::UpstreamReset, "upstream_reset", 502, false, Never, "the upstream closed before a whole response head"),
         row(Reason::UpstreamInvalid, "upstream_invalid", 502, false, Never, "the upstream did not answer in HTTP, or ambiguously"),
         row(Reason::UpstreamTimeout, "upstream_timeout", 504, false, Never, "the upstream did not answer in time"),
+        row(Reason::ArchiveUnavailable, "archive_unavailable", 503, false, Sent, "the route is killed, and the request could not be archived"),
         row(Reason::Killed, "killed", 503, false, Sent, "the route's kill switch is thrown"),
         row(Reason::Loop, "loop", 508, false, Never, "the request has been through this gateway before"),
         row(Reason::Internal, "internal", 500, true, Never, "the gateway failed on this request"),

@@ -12,6 +12,7 @@ pub struct Config {
     server: Vec<(String, String)>,
     admin: Vec<(String, String)>,
     telemetry: Vec<(String, String)>,
+    archive: Vec<(String, String)>,
     defaults: Vec<(String, String)>,
     upstreams: Vec<(String, String)>,
     routes: Vec<(String, String)>,
@@ -24,6 +25,7 @@ impl Default for Config {
             server: Vec::new(),
             admin: Vec::new(),
             telemetry: Vec::new(),
+            archive: Vec::new(),
             defaults: Vec::new(),
             upstreams: Vec::new(),
             routes: Vec::new(),
@@ -66,6 +68,12 @@ impl Config {
     /// Sets a key of `[telemetry]`.
     pub fn telemetry(mut self, key: &str, value: &str) -> Config {
         put(&mut self.telemetry, key, value);
+        self
+    }
+
+    /// Sets a key of `[archive]`, which is not there until one is set.
+    pub fn archive(mut self, key: &str, value: &str) -> Config {
+        put(&mut self.archive, key, value);
         self
     }
 
@@ -129,6 +137,12 @@ impl Config {
         for (table, keys) in tables {
             let _ = writeln!(text, "[{table}]");
             for (key, value) in keys {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
+        if !self.archive.is_empty() {
+            let _ = writeln!(text, "[archive]");
+            for (key, value) in &self.archive {
                 let _ = writeln!(text, "{key} = {value}");
             }
         }

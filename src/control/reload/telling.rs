@@ -33,7 +33,10 @@ impl Reloader {
     }
 
     pub(super) fn tell_restart(&self, settings: &Settings) {
-        let waiting = self.running.needs_restart(settings);
+        let mut waiting = self.running.needs_restart(settings);
+        if let Some(opened) = self.live.archive.opened() {
+            waiting.extend(opened.settings.needs_restart(&settings.archive));
+        }
         if !waiting.is_empty() && self.status.told().needs_restart != waiting {
             let keys = waiting.join(",");
             tracing::warn!(%keys, "these settings hold after a restart; the others hold now");

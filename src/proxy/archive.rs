@@ -1,0 +1,334 @@
+//! Mode `archive`: a request is kept before it is answered.
+//!
+//! Room in `max_buffer` is taken before the body is read, the body is read whole, and the answer
+//! waits until the journal has the record. The disk is the journal's thread's alone.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+
+use super::absorb::{self, Close, Taken};
+use super::exchange::Exchange;
+use super::handle::limits;
+use super::headers;
+use super::refusal::Refusal;
+use crate::archive::{Answer, Busy, Failed, Journal, KillNote, Record, Reservation, Submission};
+use crate::policy::kill::{Mode, WhenFull};
+use crate::policy::rules::KillOrder;
+use crate::snapshot::Snapshot;
+use crate::telemetry::{KillOutcome, RouteMetrics};
+use crate::upstream::{BodyFault, RequestBody};
+use crate::vocab::{Clock, Reason};
+
+/// How long a request waits for a journal that is being opened: the switch was flipped just now.
+const OPENING: Duration = Duration::from_secs(1);
+
+/// Keeps a request. The outcome is in the exchange; the error is the refusal of a payload that
+/// is not kept.
+pub(crate) async fn keep(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    taken: Taken,
+) -> Result<Close, Refusal> {
+    let snapshot = Arc::clone(&exchange.view.snapshot);
+    let order = snapshot
+        .rules(taken.route)
+        .and_then(|rules| rules.order(taken.order));
+    let Some(order) = order else {
+        return Err(Reason::Internal.into());
+    };
+    let route = snapshot.route(taken.route);
+    let announced = request.body().announced();
+    if announced.is_some_and(|bytes| bytes > route.max_body) {
+        return Err(refused(exchange, Reason::BodyTooLarge.into()));
+    }
+    let worker = Arc::clone(&exchange.worker);
+    let journal = worker.live.archive.journal(OPENING).await;
+    let room = journal.map(|journal| (journal, journal.reserve(announced.unwrap_or(0))));
+    let Some((journal, Ok(reservation))) = room else {
+        return without_room(exchange, request, (route.spec.kill_switch.when_full, order)).await;
+    };
+    exchange.progress = request
+        .body_mut()
+        .meter(limits(&exchange.view, route.max_body), exchange.start);
+    let mut reading = Reading {
+        reservation,
+        body: Vec::new(),
+    };
+    match reading.read(request.body_mut(), announced).await {
+        Ok(()) => {}
+        Err(Stop::Busy(Busy)) => {
+            let when_full = (route.spec.kill_switch.when_full, order);
+            return unread(exchange, request, when_full).await;
+        }
+        Err(Stop::Fault(fault)) => return Err(broken(exchange, fault)),
+    }
+    // It has sent what it waited with.
+    exchange.expects_continue = false;
+    let Reading { reservation, body } = reading;
+    let submission = Submission {
+        record: record(exchange, request, (taken, order), body.into()),
+        redaction: Arc::clone(&snapshot.settings().archive.redaction),
+        quota: {
+            let max_bytes = snapshot.settings().archive.limits.max_bytes;
+            route.spec.kill_switch.archive_quota.of(max_bytes)
+        },
+        reservation,
+    };
+    let answer = Pending::submit(exchange, (journal, &route.metrics), submission).await;
+    decide(exchange, answer, (route.spec.kill_switch.when_full, order))
+}
+
+/// What the journal's answer means for the client.
+fn decide(
+    exchange: &mut Exchange,
+    answer: Answer,
+    when_full: (WhenFull, &KillOrder),
+) -> Result<Close, Refusal> {
+    match answer {
+        Answer::Stored { .. } => {
+            exchange.killed = Some((Mode::Archive, KillOutcome::Archived));
+            Ok(Close(false))
+        }
+        // However often it comes back.
+        Answer::Failed(Failed::TooLong) => Err(refused(exchange, Reason::BodyTooLarge.into())),
+        Answer::Full(_)
+        | Answer::Busy(_)
+        | Answer::Failed(Failed::NoDirectory | Failed::Slow | Failed::Closed) => {
+            not_kept(exchange, when_full).map(|()| Close(false))
+        }
+    }
+}
+
+/// No journal takes the payload: the answer that the route's `when_full` gives.
+fn not_kept(
+    exchange: &mut Exchange,
+    (when_full, order): (WhenFull, &KillOrder),
+) -> Result<(), Refusal> {
+    match when_full {
+        WhenFull::Drop => {
+            exchange.killed = Some((Mode::Archive, KillOutcome::Lost));
+            Ok(())
+        }
+        WhenFull::Reject => {
+            let refusal = Refusal {
+                retry_after: order.retry_after,
+                ..Reason::ArchiveUnavailable.into()
+            };
+            Err(refused(exchange, refusal))
+        }
+    }
+}
+
+/// Before anything of the body was read.
+async fn without_room(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    when_full: (WhenFull, &KillOrder),
+) -> Result<Close, Refusal> {
+    not_kept(exchange, when_full)?;
+    let max = match exchange.route {
+        Some(route) => exchange.view.snapshot.route(route).max_body,
+        None => 0,
+    };
+    let close = absorb::drain(exchange, request, max).await;
+    if close.is_err() {
+        exchange.killed = Some((Mode::Archive, KillOutcome::Aborted));
+    }
+    close
+}
+
+/// Amid the body: what is left of it is read and thrown away, as mode `drop` does.
+async fn unread(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    when_full: (WhenFull, &KillOrder),
+) -> Result<Close, Refusal> {
+    exchange.expects_continue = false;
+    not_kept(exchange, when_full)?;
+    match request.body_mut().discard().await {
+        Ok(()) => Ok(Close(false)),
+        Err(BodyFault::TooLarge | BodyFault::TooSlow) => Ok(Close(true)),
+        Err(fault @ (BodyFault::Malformed | BodyFault::Gone)) => Err(broken(exchange, fault)),
+    }
+}
+
+/// A body that did not end well is kept nowhere.
+fn broken(exchange: &mut Exchange, fault: BodyFault) -> Refusal {
+    let reason = match fault {
+        BodyFault::TooLarge => Reason::BodyTooLarge,
+        BodyFault::TooSlow => Reason::RequestTimeout,
+        BodyFault::Malformed | BodyFault::Gone => {
+            exchange.killed = Some((Mode::Archive, KillOutcome::Aborted));
+            return Reason::BadRequest.into();
+        }
+    };
+    refused(exchange, reason.into())
+}
+
+fn refused(exchange: &mut Exchange, refusal: Refusal) -> Refusal {
+    exchange.killed = Some((Mode::Archive, KillOutcome::Refused));
+    refusal
+}
+
+/// A body on its way into memory, and the room taken for it.
+struct Reading {
+    reservation: Reservation,
+    body: Vec<u8>,
+}
+
+enum Stop {
+    Busy(Busy),
+    Fault(BodyFault),
+}
+
+impl Reading {
+    /// Reads to the end. Bytes are copied: a slice would keep the connection's whole read buffer.
+    async fn read(&mut self, body: &mut RequestBody, announced: Option<u64>) -> Result<(), Stop> {
+        if let Some(bytes) = announced.and_then(|bytes| usize::try_from(bytes).ok()) {
+            // The room for it was taken.
+            self.body.reserve_exact(bytes);
+        }
+        while let Some(data) = body.next_data().await.map_err(Stop::Fault)? {
+            self.push(&data).map_err(Stop::Busy)?;
+        }
+        Ok(())
+    }
+
+    /// Doubles what is there, as long as there is room for that.
+    fn push(&mut self, data: &[u8]) -> Result<(), Busy> {
+        let (length, capacity) = (self.body.len(), self.body.capacity());
+        let needed = length + data.len();
+        if needed > capacity {
+            let doubled = needed.max(2 * capacity);
+            let grown = match self.reservation.grow((doubled - capacity) as u64) {
+                Ok(()) => doubled,
+                Err(Busy) => {
+                    self.reservation.grow((needed - capacity) as u64)?;
+                    needed
+                }
+            };
+            self.body.reserve_exact(grown - length);
+        }
+        self.body.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+/// What is kept of a request. Its headers are moved out of it: nobody asks for them after this.
+fn record(
+    exchange: &Exchange,
+    request: &mut Request<RequestBody>,
+    (taken, order): (Taken, &KillOrder),
+    body: Bytes,
+) -> Record {
+    let snapshot: &Snapshot = &exchange.view.snapshot;
+    let settings = snapshot.settings();
+    let headers = std::mem::take(request.headers_mut());
+    let waited = Clock::now().saturating_duration_since(exchange.start);
+    let rules = snapshot.rules(taken.route);
+    let origin = rules.and_then(|rules| rules.origin(taken.order));
+    let target = request.uri().path_and_query();
+    Record {
+        time: Clock::unix().saturating_sub(waited),
+        route: Arc::clone(&snapshot.route(taken.route).spec.name),
+        instance: Arc::clone(&settings.server.instance),
+        client: headers::client_ip(&headers, &exchange.peer, &settings.server.trusted_proxies),
+        request_id: exchange.request_id.to_str().unwrap_or_default().to_owned(),
+        kill: KillNote {
+            mode: Mode::Archive.as_str().into(),
+            reason: order.reason.clone(),
+            source: origin.map(ToString::to_string).unwrap_or_default().into(),
+        },
+        method: request.method().clone(),
+        target: target.map_or("/", |target| target.as_str()).to_owned(),
+        version: request.version(),
+        context: context(snapshot, &headers),
+        headers,
+        body,
+        subject: None,
+        maybe_processed: false,
+    }
+}
+
+/// The headers that `log_headers` names, but for those that records leave out.
+fn context(snapshot: &Snapshot, headers: &HeaderMap) -> Vec<(Arc<str>, String)> {
+    let settings = snapshot.settings();
+    let redaction = &settings.archive.redaction;
+    let names = settings.telemetry.log_headers.iter();
+    let kept = names.filter(|name| !redaction.covers_header(name.as_str()));
+    kept.filter_map(|name| {
+        let value = String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned();
+        Some((name.as_str().into(), value))
+    })
+    .collect()
+}
+
+type Storing = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A record that the journal has. When the client goes away meanwhile, somebody still waits for
+/// the answer, so that it is counted as what became of it.
+struct Pending<'a> {
+    storing: Option<Storing>,
+    killed: &'a mut Option<(Mode, KillOutcome)>,
+    metrics: Arc<RouteMetrics>,
+    received: u64,
+}
+
+impl<'a> Pending<'a> {
+    fn submit(
+        exchange: &'a mut Exchange,
+        (journal, metrics): (&Journal, &Arc<RouteMetrics>),
+        submission: Submission,
+    ) -> Pending<'a> {
+        let journal = journal.clone();
+        let received = exchange.progress.as_ref().map_or(0, |p| p.received());
+        Pending {
+            storing: Some(Box::pin(async move { journal.store(submission).await })),
+            killed: &mut exchange.killed,
+            metrics: Arc::clone(metrics),
+            received,
+        }
+    }
+}
+
+impl Future for Pending<'_> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let polled = match &mut self.storing {
+            Some(storing) => storing.as_mut().poll(cx),
+            None => Poll::Ready(Answer::Failed(Failed::Closed)),
+        };
+        if polled.is_ready() {
+            self.storing = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let Some(storing) = self.storing.take() else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        // Counted there instead of with the exchange.
+        *self.killed = None;
+        let (metrics, received) = (Arc::clone(&self.metrics), self.received);
+        runtime.spawn(async move {
+            let outcome = match storing.await {
+                Answer::Stored { .. } => KillOutcome::Archived,
+                Answer::Full(_) | Answer::Failed(_) | Answer::Busy(_) => KillOutcome::Aborted,
+            };
+            metrics.killed(Mode::Archive.index(), outcome, received);
+        });
+    }
+}
