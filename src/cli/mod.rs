@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage. Errors go to standard error, data to standard output.
 
+mod archive;
 mod ask;
 pub mod check;
 mod demo;
@@ -41,6 +42,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Shows who sends most of a route's requests: the values of what it observes.
     Top(top::TopArguments),
+    /// Shows what mode archive kept in the journal; also while the gateway runs.
+    Archive(archive::ArchiveArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
     Demo(demo::DemoArguments),
 }
@@ -60,6 +63,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Check { json } => check::run(&config, json),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Top(arguments) => top::run(&config, &arguments),
+        Command::Archive(arguments) => archive::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

@@ -48,6 +48,8 @@ impl Gateway {
     pub fn start_in(directory: TempDir, config: PathBuf, arguments: &[&str]) -> Gateway {
         let mut child = command(&config, "run")
             .args(arguments)
+            // Relative paths of a configuration lead nowhere else.
+            .current_dir(directory.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+mod archive;
 mod assertions;
 mod client;
 mod config;
@@ -15,6 +16,7 @@ mod upstream;
 mod wait;
 mod wire;
 
+pub use archive::{Shelf, records, segments};
 pub use assertions::{assert_killed, assert_passed, assert_refusal, reason_of};
 pub use client::{Client, Response, ask, get, post};
 pub use config::{Config, free_address};
