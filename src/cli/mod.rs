@@ -7,6 +7,7 @@ mod demo;
 mod healthcheck;
 mod run;
 mod running;
+mod schema;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
@@ -54,6 +57,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match command.unwrap_or_else(|| Command::Run(run::RunArguments::default())) {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Check { json } => check::run(&config, json),
+        Command::Schema => schema::run(),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }

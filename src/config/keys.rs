@@ -180,6 +180,12 @@ pub(super) const KILL_ENTRY: Section = &[
     later("dry_run"),
 ];
 
+/// `when` of an entry under `[kill]`.
+pub(super) const WHEN: Section = &[now("headers"), now("client_ip"), now("query")];
+
+/// `[plans.NAME]`.
+pub(super) const PLAN: Section = &[now("kill")];
+
 /// What is said of a key whose behaviour comes later.
 pub(super) const NOT_YET: &str = "not supported yet, see CHANGELOG";
 

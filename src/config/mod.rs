@@ -15,6 +15,7 @@ mod merge;
 mod report;
 mod routes;
 mod salvage;
+mod schema;
 mod server;
 mod settings;
 mod switches;
@@ -28,6 +29,7 @@ pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,
     unreadable_hint,
 };
+pub use schema::json_schema;
 pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
     Settings, Target, TelemetrySettings,
