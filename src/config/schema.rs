@@ -158,42 +158,47 @@ fn map(names: Names, of: Value) -> Value {
 /// Words with a meaning of their own where names stand.
 const RESERVED: [&str; 2] = ["all", "none"];
 
+/// A table of switches. What an entry may be stands there once, for every key that may be one:
+/// the keys that are known by name are listed for completion alone.
 fn switches(plans: Plans, strings: Strings) -> Value {
-    let entry = |what: &str| {
-        let mut kinds = vec![value(&kill::WORD, strings), value(&kill::TABLE, strings)];
-        // Several entries make sense only with conditions.
-        if supported(keys::KILL_ENTRY, "when") {
-            kinds.push(value(&kill::SEVERAL, strings));
-        }
-        let text = format!("{what}: \"drop\", \"reject\", \"off\", or a table that says more.");
-        json!({ "anyOf": kinds, "description": text })
-    };
     let mut known = Map::new();
-    let all = "Every route but those of tier core";
-    known.insert("all".to_owned(), entry(all));
+    let mut know = |key: String, what: String| known.insert(key, json!({ "description": what }));
+    know(
+        "all".to_owned(),
+        "Every route but those of tier core.".to_owned(),
+    );
     for tier in Tier::ALL.map(Tier::as_str) {
-        let key = format!("tier:{tier}");
-        known.insert(key, entry(&format!("Every route of tier {tier}")));
+        know(
+            format!("tier:{tier}"),
+            format!("Every route of tier {tier}."),
+        );
     }
-    let plans = plans == Plans::Allowed && supported(keys::ROOT, "plans");
-    let mut names = r"^([A-Za-z0-9_.-]+|tier:(core|standard|sheddable))$".to_owned();
-    let mut table = json!({
+    let mut kinds = vec![value(&kill::WORD, strings), value(&kill::TABLE, strings)];
+    // Several entries make sense only with conditions.
+    if supported(keys::KILL_ENTRY, "when") {
+        kinds.push(value(&kill::SEVERAL, strings));
+    }
+    let entry = json!({ "anyOf": kinds, "description": kill::ENTRY_TEXT });
+    let mut patterns = Map::new();
+    patterns.insert(ENTRY_NAME.to_owned(), entry);
+    if plans == Plans::Allowed && supported(keys::ROOT, "plans") {
+        let kinds = [
+            value(&kill::PLAN_WORD, strings),
+            value(&kill::PLAN_TABLE, strings),
+        ];
+        let plan = json!({ "anyOf": kinds, "description": kill::PLAN_TEXT });
+        patterns.insert(PLAN_NAME.to_owned(), plan);
+    }
+    json!({
         "type": "object",
         "properties": known,
-        "additionalProperties": entry("The route of that name"),
-    });
-    if plans {
-        names.push_str("|^plan:[A-Za-z0-9_.-]+$");
-        let word = value(&kill::PLAN_WORD, strings);
-        let plan = json!({
-            "anyOf": [word, value(&kill::TABLE, strings)],
-            "description": "The plan of that name: \"on\", \"off\", or a table that says more.",
-        });
-        table["patternProperties"] = json!({ "^plan:": plan });
-    }
-    table["propertyNames"] = json!({ "pattern": names });
-    table
+        "patternProperties": patterns,
+        "additionalProperties": false,
+    })
 }
+
+const ENTRY_NAME: &str = "^([A-Za-z0-9_.-]+|tier:(core|standard|sheddable))$";
+const PLAN_NAME: &str = "^plan:[A-Za-z0-9_.-]+$";
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +224,10 @@ mod tests {
             Kind::List(kind) | Kind::Map(_, kind) => shapes(kind, found),
             Kind::Either(kinds) => kinds.iter().for_each(|kind| shapes(kind, found)),
             Kind::Table(shape) => below(shape, found),
-            Kind::Switches(_) => shapes(&kill::TABLE, found),
+            Kind::Switches(_) => {
+                shapes(&kill::TABLE, found);
+                shapes(&kill::PLAN_TABLE, found);
+            }
         }
     }
 
@@ -282,15 +290,17 @@ mod tests {
     fn plans_and_lists_are_in_it_once_their_keys_may_be_used() {
         let table = switches(Plans::Allowed, Strings::AsWritten);
         assert_eq!(
-            table["patternProperties"].is_object(),
+            table["patternProperties"][PLAN_NAME].is_object(),
             supported(keys::ROOT, "plans")
         );
-        let forms = table["additionalProperties"]["anyOf"].as_array().unwrap();
+        let forms = table["patternProperties"][ENTRY_NAME]["anyOf"]
+            .as_array()
+            .unwrap();
         assert_eq!(
             forms.iter().any(|form| form["type"] == "array"),
             supported(keys::KILL_ENTRY, "when")
         );
         let plan = switches(Plans::Refused, Strings::AsWritten);
-        assert!(plan["patternProperties"].is_null());
+        assert!(plan["patternProperties"][PLAN_NAME].is_null());
     }
 }

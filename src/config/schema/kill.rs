@@ -25,7 +25,24 @@ pub(super) static PLAN_WORD: Kind = OneOf(&["on", "off"]);
 /// An entry that says more.
 pub(super) static TABLE: Kind = Table(&ENTRY);
 /// Several entries for one key.
-pub(super) static SEVERAL: Kind = List(&Table(&ENTRY));
+pub(super) static SEVERAL: Kind =
+    List(&Either(&[OneOf(&["drop", "reject", "off"]), Table(&ENTRY)]));
+/// What is said of a plan in more than a word.
+pub(super) static PLAN_TABLE: Kind = Table(&PLAN_USE);
+
+/// What an entry is.
+pub(super) const ENTRY_TEXT: &str = "A switch: a route by name, \"tier:NAME\", or `all` (every route but those of tier core). \"drop\" answers 200 and throws the payload away, \"reject\" answers 503 with Retry-After, \"off\" exempts; a table says more.";
+/// What `plan:NAME` is.
+pub(super) const PLAN_TEXT: &str =
+    "A plan of [plans]: \"on\" throws its switches, \"off\" does not; a table says more.";
+
+const UNTIL: &str = "When it ends by itself: a time with its offset and without quotes, such as 2026-11-06T09:00:00Z. Default: never.";
+
+const REASON: &str = "Why, for whoever reads log and status at night. Default: none.";
+
+const DRY_RUN: &str = "true counts what would have been killed, and kills nothing.";
+
+const OWNER: &str = "Who threw it. Default: none.";
 
 static ENTRY: Shape = Shape {
     section: keys::KILL_ENTRY,
@@ -64,25 +81,12 @@ static ENTRY: Shape = Shape {
         doc(
             "retry_after",
             PositiveDuration,
-            "Mode reject: when clients are told to come back, before up to 100 % of jitter.",
-        )
-        .or("\"10s\""),
-        doc(
-            "reason",
-            Words,
-            "Why, for whoever reads log and status at night. Default: none.",
+            "Mode reject: when clients are told to come back, before up to 100 % of jitter. Default: \"10s\".",
         ),
-        doc("owner", Words, "Who threw it. Default: none."),
-        doc(
-            "until",
-            Time,
-            "When it ends by itself: a time with its offset and without quotes, such as 2026-11-06T09:00:00Z. Default: never.",
-        ),
-        doc(
-            "dry_run",
-            Boolean,
-            "true counts what would have been killed, and kills nothing.",
-        )
+        doc("reason", Words, REASON),
+        doc("owner", Words, OWNER),
+        doc("until", Time, UNTIL),
+        doc("dry_run", Boolean, DRY_RUN)
         .or("false"),
     ],
     presence: Presence::Any,
@@ -106,6 +110,23 @@ static WHEN: Shape = Shape {
             Map(Names::Free, &CONDITION),
             "Conditions on query parameters, written as those on headers.",
         ),
+    ],
+    presence: Presence::Any,
+};
+
+static PLAN_USE: Shape = Shape {
+    section: keys::PLAN_USE,
+    docs: &[
+        doc(
+            "mode",
+            OneOf(&["on", "off"]),
+            "on throws the switches of the plan, off does not.",
+        )
+        .or("\"on\""),
+        doc("until", Time, UNTIL),
+        doc("reason", Words, REASON),
+        doc("owner", Words, OWNER),
+        doc("dry_run", Boolean, DRY_RUN).or("false"),
     ],
     presence: Presence::Any,
 };

@@ -12,6 +12,8 @@ const METHOD: Kind = Either(&[
     OneOf(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
     Pattern("^[!#$%&'*+.^_`|~0-9A-Z-]+$"),
 ]);
+/// The value of a header, as what tells clients apart.
+const HEADER_KEY: Kind = Pattern(r"^header:\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*$");
 const HEADER_VALUE: Kind = Pattern(r"^(\S(.*\S)?)?$");
 
 /// A condition on the value of a header or a query parameter.
@@ -127,11 +129,12 @@ pub(super) static ROUTE: Shape = Shape {
         .or("\"closed\""),
         doc(
             "observe",
-            List(&Either(&[
+            Either(&[
                 OneOf(&["client-ip"]),
-                Pattern("^header:[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
-            ])),
-            "Whose requests are counted for `seawall top`: \"client-ip\" or \"header:NAME\". Shows the most frequent values over 10 s.",
+                HEADER_KEY,
+                List(&Either(&[OneOf(&["client-ip"]), HEADER_KEY])),
+            ]),
+            "Whose most frequent values over 10 s status and `seawall top` show: \"client-ip\", \"header:NAME\", or a list of up to four.",
         )
         .or("[]"),
     ],
@@ -225,7 +228,7 @@ static KILL_SWITCH: Shape = Shape {
             "sticky",
             Either(&[
                 OneOf(&["client-ip", "request"]),
-                Pattern("^header:[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+                HEADER_KEY,
             ]),
             "What decides who is in the share of an entry with percent: \"client-ip\", \"header:NAME\", or \"request\" for each request anew.",
         )

@@ -174,8 +174,8 @@ static ADMIN: Shape = Shape {
         ),
         doc(
             "tokens",
-            Map(Names::Free, &Words),
-            "Who may change switches over HTTP: a token for each name, best from the environment, such as \"${SEAWALL_TOKEN_AMY}\". Without one the admin listener only reads.",
+            Map(Names::Own, &Pattern("^[!-~]{16,}$")),
+            "Who may change switches over HTTP: for each name a token of at least 16 characters, best from the environment, such as \"${SEAWALL_TOKEN_AMY}\". Without one the admin listener only reads.",
         ),
     ],
     presence: Presence::Any,
