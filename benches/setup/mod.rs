@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -25,7 +26,7 @@ pub(crate) fn live(structure: &str, switches: &str) -> Arc<Live> {
     let read = read_switch_entries(&file, &loaded.settings);
     assert!(read.problems.is_empty(), "{:#?}", read.problems);
     let table = Arc::new(RouteTable::compile(Arc::new(loaded.settings), None));
-    let board = Arc::new(Board::resolve(&table, read.entries));
+    let board = Arc::new(Board::compile(&table, read.entries, None, Duration::ZERO));
     Arc::new(Live::new(
         Snapshot { table, board },
         Arc::new(GatewayMetrics::default()),

@@ -10,7 +10,6 @@ use crate::config::{
     Problem, SourceFile, examine, ignored_files, process_environment, read_structure,
     read_switch_entries, read_switches, unreadable_hint,
 };
-use crate::policy::kill::Position;
 
 /// What `check` found; its JSON form.
 #[derive(Debug, Default, Serialize)]
@@ -80,9 +79,8 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
         }
     };
     let read = read_switch_entries(&file, &examined.settings);
-    let thrown = |position| matches!(position, Position::Thrown(_));
-    let entries = read.entries.values();
-    findings.switches = entries.filter(|entry| thrown(entry.position)).count();
+    let settings = read.entries.values();
+    findings.switches = settings.filter(|setting| setting.throws()).count();
     findings.errors.extend(read.problems);
     findings.warnings.extend(read.warnings);
 }

@@ -2,12 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage. Errors go to standard error, data to standard output.
 
+mod ask;
 pub mod check;
 mod demo;
 mod healthcheck;
 mod run;
 mod running;
 mod schema;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,6 +42,8 @@ enum Command {
     Schema,
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Shows who sends most of a route's requests: the values of what it observes.
+    Top(top::TopArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
     Demo(demo::DemoArguments),
 }
@@ -59,6 +63,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Check { json } => check::run(&config, json),
         Command::Schema => schema::run(),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
+        Command::Top(arguments) => top::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

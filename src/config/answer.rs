@@ -70,5 +70,6 @@ pub(super) fn kill_switch(route: &Cursor<'_>) -> KillSwitchSpec {
     KillSwitchSpec {
         mode: cursor.read("mode", mode),
         answer: answer(&cursor),
+        ..KillSwitchSpec::default()
     }
 }

@@ -12,6 +12,7 @@ mod file;
 mod headers;
 mod keys;
 mod merge;
+mod observe;
 mod report;
 mod routes;
 mod salvage;
@@ -29,6 +30,7 @@ pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,
     unreadable_hint,
 };
+pub(crate) use report::did_you_mean;
 pub use schema::json_schema;
 pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,

@@ -15,14 +15,14 @@ use super::salvage::{Document, Found, Trust, misplaced, salvage, table_like_kill
 use super::settings::{RouteSettings, Settings};
 use super::tree::{Builder, Entry, Node, Value};
 use super::value::{expected, none_of, positive_duration, words};
-use crate::policy::kill::{KillEntry, KillKey, Mode, Position};
+use crate::policy::kill::{KillEntry, KillKey, KillSettings, Mode, Position, Setting};
 use crate::vocab::Tier;
 
 /// What `switches.toml` says.
 #[derive(Clone, Debug, Default)]
 pub struct SwitchesRead {
     /// The entries that are free of errors.
-    pub entries: BTreeMap<KillKey, KillEntry>,
+    pub entries: KillSettings,
     /// Keys that were seen but cannot be used: they keep what they had.
     pub in_error: BTreeSet<KillKey>,
     /// Every error.
@@ -54,7 +54,7 @@ pub fn read_switch_entries(file: &SourceFile, settings: &Settings) -> SwitchesRe
     for (key, outcomes) in outcomes {
         match settle(outcomes) {
             Some(entry) => {
-                read.entries.insert(key, entry);
+                read.entries.insert(key, Setting::Entries(vec![entry]));
             }
             None => {
                 read.in_error.insert(key);
@@ -277,7 +277,7 @@ fn decode(
         table_entry(&Cursor::open(table, keys::KILL_ENTRY, at, report))
     } else {
         match word(&entry.value) {
-            Ok(position) => bare(position),
+            Ok(position) => KillEntry::word(position),
             Err(complaint) => {
                 report.error(entry.value.place, path.to_string(), complaint);
                 return None;
@@ -305,16 +305,6 @@ fn decode(
     Some(decoded)
 }
 
-fn bare(position: Position) -> KillEntry {
-    KillEntry {
-        position,
-        answer: Default::default(),
-        retry_after: None,
-        reason: None,
-        owner: None,
-    }
-}
-
 /// A value that is one word.
 fn word(node: &Node<'_>) -> Decoded<Position> {
     if node.as_list().is_some() {
@@ -334,11 +324,11 @@ fn word(node: &Node<'_>) -> Decoded<Position> {
 fn table_entry(cursor: &Cursor<'_>) -> KillEntry {
     let position = cursor.read("mode", word);
     KillEntry {
-        position: position.unwrap_or(Position::Thrown(None)),
         answer: answer(cursor),
         retry_after: cursor.read("retry_after", positive_duration),
         reason: cursor.read("reason", words),
         owner: cursor.read("owner", words),
+        ..KillEntry::word(position.unwrap_or(Position::Thrown(None)))
     }
 }
 
@@ -357,12 +347,13 @@ fn reached<'s>(entry: &KillEntry, key: &KillKey, settings: &'s Settings) -> Reac
     };
     let routes: &[RouteSettings] = match key {
         KillKey::Route(name) => route(name, settings).map_or(&[], std::slice::from_ref),
-        KillKey::Tier(_) | KillKey::All => &settings.routes,
+        KillKey::Tier(_) | KillKey::All | KillKey::Plan(_) => &settings.routes,
     };
     let reaches = |route: &&RouteSettings| match key {
         KillKey::Route(_) => true,
         KillKey::Tier(tier) => route.tier == *tier,
         KillKey::All => route.tier != Tier::Core,
+        KillKey::Plan(_) => false,
     };
     let mut hollow = None;
     for route in routes.iter().filter(reaches) {

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use super::switches::{Entries, reached};
 use crate::config::{Problem, RouteSettings};
-use crate::policy::kill::{KillEntry, KillKey, Mode, Position};
+use crate::policy::kill::{KillEntry, KillKey, Mode, Position, Setting};
 
 /// Most route names that one line lists.
 const NAMES: usize = 20;
 
 /// One key whose entry in effect is not what it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     /// The key.
     pub(super) key: KillKey,
     /// Its entry before.
-    pub(super) from: Option<KillEntry>,
+    pub(super) from: Option<Setting>,
     /// Its entry now.
-    pub(super) to: Option<KillEntry>,
+    pub(super) to: Option<Setting>,
 }
 
 /// What differs between two states of the switches, by key.
@@ -38,13 +38,13 @@ pub(super) fn changes(before: &Entries, after: &Entries) -> Vec<Change> {
 pub(super) fn log_changes(changes: &[Change], routes: &[RouteSettings], digest: Option<u64>) {
     let digest = digest.map_or_else(String::new, |digest| format!("{digest:016x}"));
     for change in changes {
-        let entry = change.to.as_ref().or(change.from.as_ref());
+        let entry = change.to.as_ref().or(change.from.as_ref()).and_then(first);
         let word = |text: fn(&KillEntry) -> &Option<std::sync::Arc<str>>| {
             entry.and_then(|entry| text(entry).as_deref()).unwrap_or("")
         };
-        let from = position(&change.key, change.from.as_ref(), routes);
-        let to = position(&change.key, change.to.as_ref(), routes);
-        let exempt = matches!(&change.to, Some(entry) if entry.position == Position::Off);
+        let from = position(&change.key, change.from.as_ref().and_then(first), routes);
+        let to = position(&change.key, change.to.as_ref().and_then(first), routes);
+        let exempt = matches!(change.to.as_ref().and_then(first), Some(entry) if entry.position == Position::Off);
         tracing::info!(
             key = %change.key,
             routes = %names(reached(&change.key, routes)),
@@ -59,6 +59,14 @@ pub(super) fn log_changes(changes: &[Change], routes: &[RouteSettings], digest: 
             %digest,
             "kill switch changed"
         );
+    }
+}
+
+/// The entry that a key begins with.
+pub(super) fn first(setting: &Setting) -> Option<&KillEntry> {
+    match setting {
+        Setting::Entries(entries) => entries.first(),
+        Setting::Plan(_) => None,
     }
 }
 
@@ -144,13 +152,7 @@ mod tests {
 
     #[test]
     fn what_did_not_change_is_not_reported() {
-        let entry = |position| KillEntry {
-            position,
-            answer: crate::policy::kill::AnswerSpec::default(),
-            retry_after: None,
-            reason: None,
-            owner: None,
-        };
+        let entry = |position| Setting::Entries(vec![KillEntry::word(position)]);
         let key = |name: &str| KillKey::Route(name.into());
         let thrown = entry(Position::Thrown(Some(Mode::Drop)));
         let before = Entries::from([(key("a"), thrown.clone()), (key("b"), thrown.clone())]);
@@ -158,7 +160,13 @@ mod tests {
         let changes = changes(&before, &after);
         let keys: Vec<String> = changes.iter().map(|c| c.key.to_string()).collect();
         assert_eq!(keys, ["a", "c"]);
-        assert_eq!(position(&key("c"), changes[1].to.as_ref(), &[]), "off");
-        assert_eq!(position(&key("a"), changes[0].from.as_ref(), &[]), "drop");
+        assert_eq!(
+            position(&key("c"), changes[1].to.as_ref().and_then(first), &[]),
+            "off"
+        );
+        assert_eq!(
+            position(&key("a"), changes[0].from.as_ref().and_then(first), &[]),
+            "drop"
+        );
     }
 }

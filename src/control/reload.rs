@@ -17,7 +17,7 @@ use super::switchfile::SwitchFile;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
 use crate::config::{Loaded, Problem, Settings, SourceFile, load, read_structure};
-use crate::snapshot::{Board, Live, RouteTable, Snapshot};
+use crate::snapshot::{Before, Board, Live, RouteTable, Snapshot};
 use crate::telemetry::{GatewayMetrics, ReloadResult};
 use crate::vocab::Clock;
 
@@ -64,7 +64,12 @@ impl Reloader {
         let mut switches = Switches::default();
         let switches_due = switches.observe(file.seen(), &settings.routes, begun);
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
-        let board = Arc::new(Board::resolve(&table, switches.entries().clone()));
+        let board = Arc::new(Board::compile(
+            &table,
+            switches.entries().clone(),
+            None,
+            Clock::unix(),
+        ));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
         let status = Arc::new(Status::new(Clock::unix()));
         let identity = Identity::of(&files);
@@ -148,8 +153,13 @@ impl Reloader {
         let routes = &before.settings().routes;
         self.switches_due = self.switches.observe(self.file.seen(), routes, now);
         let entries = self.switches.entries();
-        if before.board.entries != *entries {
-            let board = Board::resolve(&before.table, entries.clone());
+        if before.board.settings != *entries {
+            let board = Board::compile(
+                &before.table,
+                entries.clone(),
+                Some(held(&before)),
+                Clock::unix(),
+            );
             self.live.publish(before.with_board(board));
             self.tell_changes(&before);
         }
@@ -233,7 +243,12 @@ impl Reloader {
         self.file.restate(&good.settings);
         let routes = &good.settings.routes;
         self.switches_due = self.switches.observe(self.file.seen(), routes, now);
-        let board = Arc::new(Board::resolve(&table, self.switches.entries().clone()));
+        let board = Arc::new(Board::compile(
+            &table,
+            self.switches.entries().clone(),
+            Some(held(&before)),
+            Clock::unix(),
+        ));
         self.live.publish(Snapshot { table, board });
         let changed = good.identity.differing(&self.applied);
         self.applied = good.identity;
@@ -287,7 +302,7 @@ impl Reloader {
     /// Logs which switches differ from `before`, and notes since when.
     fn tell_changes(&self, before: &Snapshot) {
         let now = self.live.load();
-        let changes = changes(&before.board.entries, &now.board.entries);
+        let changes = changes(&before.board.settings, &now.board.settings);
         let digest = self.file.seen().map(|seen| seen.digest);
         log_changes(&changes, &now.settings().routes, digest);
         let unix = Clock::unix();
@@ -321,6 +336,13 @@ impl Reloader {
         if told.held != *self.switches.held() {
             told.held = self.switches.held().clone();
         }
+    }
+}
+
+fn held(snapshot: &Snapshot) -> Before<'_> {
+    Before {
+        table: &snapshot.table,
+        board: &snapshot.board,
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::figures::{Figures, RouteFigures};
 use crate::config::{HostRewrite, RouteSettings, Target};
-use crate::policy::kill::KillOrder;
+use crate::policy::rules::{Clause, KillOrder};
 use crate::snapshot::{Route, Snapshot};
 
 /// One element of `/api/v1/routes`.
@@ -20,6 +20,7 @@ pub(super) struct RouteReport<'a> {
     target: TargetReport<'a>,
     policies: PolicyReport,
     kill: Option<KillReport<'a>>,
+    observe: Vec<String>,
     in_flight: i64,
     figures: RouteFigures,
 }
@@ -67,18 +68,16 @@ pub(super) fn routes_report<'a>(snapshot: &'a Snapshot, figures: &Figures) -> Ve
         .map(|route| {
             report(
                 route,
-                snapshot.order(route.id).map(|order| &**order),
+                snapshot
+                    .rules(route.id)
+                    .and_then(|rules| rules.clauses.first()),
                 figures,
             )
         })
         .collect()
 }
 
-fn report<'a>(
-    route: &'a Route,
-    order: Option<&'a KillOrder>,
-    figures: &Figures,
-) -> RouteReport<'a> {
+fn report<'a>(route: &'a Route, clause: Option<&'a Clause>, figures: &Figures) -> RouteReport<'a> {
     let spec = &route.spec;
     RouteReport {
         name: &spec.name,
@@ -99,7 +98,8 @@ fn report<'a>(
         impact: spec.impact.as_deref(),
         target: target(&spec.target),
         policies: policies(route, spec),
-        kill: order.map(kill),
+        kill: clause.and_then(|clause| Some(kill(clause, clause.order.as_ref()?))),
+        observe: spec.observe.iter().map(ToString::to_string).collect(),
         in_flight: route.metrics.in_flight(),
         figures: figures.of(&spec.name).unwrap_or_default(),
     }
@@ -132,10 +132,10 @@ fn policies(route: &Route, spec: &RouteSettings) -> PolicyReport {
     }
 }
 
-fn kill(order: &KillOrder) -> KillReport<'_> {
+fn kill<'a>(clause: &Clause, order: &'a KillOrder) -> KillReport<'a> {
     KillReport {
         mode: order.mode.as_str(),
-        key: order.key.to_string(),
+        key: clause.origin.key.to_string(),
         status: order.status.as_u16(),
         reason: order.reason.as_deref(),
         owner: order.owner.as_deref(),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::audit::position;
+use super::audit::{first, position};
 use super::figures::Figures;
+use super::observed::{Observed, observed};
 use super::switches::reached;
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
@@ -61,6 +62,7 @@ pub struct StatusReport {
     switches: Vec<SwitchReport>,
     switch_errors: Vec<Problem>,
     ledger: LedgerReport,
+    observed: Observed,
     connections: ConnectionsReport,
     panics: u64,
 }
@@ -126,6 +128,8 @@ impl Status {
     pub fn report(&self, live: &Live) -> StatusReport {
         let snapshot = live.load();
         let now = Clock::unix();
+        // Takes a while with many routes, so before the lock that reloads need.
+        let observed = observed(&snapshot.table.routes, Clock::now());
         let told = self.told();
         let connections = |kind| live.metrics.open_connections(kind);
         StatusReport {
@@ -146,6 +150,7 @@ impl Status {
             switches: switches(&told, &snapshot, now),
             switch_errors: told.switch_errors.clone(),
             ledger: ledger(&snapshot),
+            observed,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),
                 admin: connections(ListenerKind::Admin),
@@ -158,13 +163,13 @@ impl Status {
 
 fn switches(told: &Told, snapshot: &Snapshot, now: Duration) -> Vec<SwitchReport> {
     let routes = &snapshot.settings().routes;
-    let entries = snapshot.board.entries.iter();
+    let entries = snapshot.board.settings.iter();
     let report = |(key, entry)| {
         let since = told.since.get(key).copied().unwrap_or(now);
-        let entry: &crate::policy::kill::KillEntry = entry;
+        let entry = first(entry);
         SwitchReport {
             key: key.to_string(),
-            mode: position(key, Some(entry), routes),
+            mode: position(key, entry, routes),
             routes: reached(key, routes)
                 .map(|route| route.name.to_string())
                 .collect(),
@@ -172,8 +177,12 @@ fn switches(told: &Told, snapshot: &Snapshot, now: Duration) -> Vec<SwitchReport
             share: 1.0,
             since: rfc3339(since),
             age_seconds: now.saturating_sub(since).as_secs_f64(),
-            reason: entry.reason.as_deref().map(str::to_owned),
-            owner: entry.owner.as_deref().map(str::to_owned),
+            reason: entry
+                .and_then(|entry| entry.reason.as_deref())
+                .map(str::to_owned),
+            owner: entry
+                .and_then(|entry| entry.owner.as_deref())
+                .map(str::to_owned),
             expires: None,
             held: told.held.contains(key),
         }

@@ -10,18 +10,19 @@
 //! An entry in error says nothing: its key counts as not in the file. Time is an argument and
 //! files are somebody else's, so that the tests reach every row.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::config::{RouteSettings, SwitchesRead};
-use crate::policy::kill::{KillEntry, KillKey, Position, decide};
+use crate::policy::kill::{KillKey, KillSettings, Position, Setting};
+use crate::policy::rules::{Rules, Subject};
 use crate::vocab::Tier;
 
 /// How long a file must be good and unchanged before what it leaves out ends.
 pub(super) const CALM: Duration = Duration::from_secs(1);
 
 /// The entries in effect, by key.
-pub(super) type Entries = BTreeMap<KillKey, KillEntry>;
+pub(super) type Entries = KillSettings;
 
 /// What `switches.toml` said when it was looked at.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +85,7 @@ impl Switches {
             self.take_what_restores_nothing(said, routes);
         }
         let due = self.end_what_is_left_out(seen, now);
-        let differs = |(key, entry): &(&KillKey, &KillEntry)| said.get(key) != Some(entry);
+        let differs = |(key, entry): &(&KillKey, &Setting)| said.get(key) != Some(entry);
         let held = self.entries.iter().filter(differs);
         self.held = held.map(|(key, _)| key.clone()).collect();
         due
@@ -94,9 +95,13 @@ impl Switches {
     /// route that is killed now would come back.
     fn take_what_restores_nothing(&mut self, said: &Entries, routes: &[RouteSettings]) {
         let before = self.entries.clone();
-        let (throws, others): (Vec<_>, Vec<_>) = said
-            .iter()
-            .partition(|(_, entry)| matches!(entry.position, Position::Thrown(Some(_))));
+        let (throws, others): (Vec<_>, Vec<_>) =
+            said.iter().partition(|(_, setting)| match setting {
+                Setting::Entries(entries) => entries
+                    .iter()
+                    .all(|entry| matches!(entry.position, Position::Thrown(Some(_)))),
+                Setting::Plan(plan) => plan.on,
+            });
         for (key, entry) in throws {
             self.entries.insert(key.clone(), entry.clone());
         }
@@ -151,11 +156,17 @@ pub(super) fn reached<'a>(
         }
         KillKey::Tier(tier) => Box::new(routes.iter().filter(|route| route.tier == *tier)),
         KillKey::All => Box::new(routes.iter().filter(|route| route.tier != Tier::Core)),
+        KillKey::Plan(_) => Box::new(routes.iter()),
     }
 }
 
 fn is_killed(route: &RouteSettings, entries: &Entries) -> bool {
-    decide(&route.name, route.tier, &route.kill_switch, entries).is_some()
+    let subject = Subject {
+        name: &route.name,
+        tier: route.tier,
+        own: &route.kill_switch,
+    };
+    Rules::compile(subject, entries, None, Duration::ZERO).is_some()
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod predicate;
 mod rewrite;
 mod table;
 mod trie;
+mod when;
 
 #[cfg(test)]
 mod reference;
@@ -37,3 +38,4 @@ pub use pattern::{PathPattern, PatternError};
 pub use predicate::{HeaderMatch, ValueTest};
 pub use rewrite::PathTemplate;
 pub use table::{Match, MatchSpec, Matcher};
+pub use when::{Asker, QueryMatch, When};

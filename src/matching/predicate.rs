@@ -3,13 +3,15 @@
 //! A value is compared byte by byte, as received. Of several lines with the same name one must
 //! satisfy the test; `Present(false)` asks that there is none.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName};
 use regex::bytes::Regex;
 
 use super::PatternError;
 
 /// A condition on one request header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderMatch {
     /// The header.
     pub name: HeaderName,
@@ -33,6 +35,48 @@ pub enum ValueTest {
     Present(bool),
 }
 
+impl PartialEq for ValueTest {
+    fn eq(&self, other: &ValueTest) -> bool {
+        match (self, other) {
+            (ValueTest::Exact(a), ValueTest::Exact(b))
+            | (ValueTest::Prefix(a), ValueTest::Prefix(b))
+            | (ValueTest::Suffix(a), ValueTest::Suffix(b)) => a == b,
+            (ValueTest::Regex(a), ValueTest::Regex(b)) => a.as_str() == b.as_str(),
+            (ValueTest::Present(a), ValueTest::Present(b)) => a == b,
+            (
+                ValueTest::Exact(_)
+                | ValueTest::Prefix(_)
+                | ValueTest::Suffix(_)
+                | ValueTest::Regex(_)
+                | ValueTest::Present(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
+impl Eq for ValueTest {}
+
+/// For people: `= "4.2"`, `prefix "4."`, `present`.
+impl fmt::Display for ValueTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueTest::Exact(text) => write!(f, "= {text:?}"),
+            ValueTest::Prefix(text) => write!(f, "prefix {text:?}"),
+            ValueTest::Suffix(text) => write!(f, "suffix {text:?}"),
+            ValueTest::Regex(regex) => {
+                let text = regex.as_str();
+                let own = text
+                    .strip_prefix(r"\A(?:")
+                    .and_then(|text| text.strip_suffix(r")\z"));
+                write!(f, "regex {:?}", own.unwrap_or(text))
+            }
+            ValueTest::Present(true) => f.write_str("present"),
+            ValueTest::Present(false) => f.write_str("absent"),
+        }
+    }
+}
+
 impl ValueTest {
     /// A regular expression for the whole value: `4|5` takes neither `42` nor `15`.
     ///
@@ -50,7 +94,7 @@ impl ValueTest {
     }
 
     /// Whether one value satisfies the condition.
-    fn takes(&self, value: &[u8]) -> bool {
+    pub(super) fn takes(&self, value: &[u8]) -> bool {
         match self {
             ValueTest::Exact(text) => value == text.as_bytes(),
             ValueTest::Prefix(text) => value.starts_with(text.as_bytes()),

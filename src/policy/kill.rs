@@ -1,7 +1,7 @@
-//! Which switch decides for a route, and what the switch then answers.
+//! The words of the kill switch: modes, keys, entries, plans, and a route's own settings.
 //!
-//! Precedence (most specific first): the route's own key, its tier, `all`. A route of tier
-//! `core` is not reached by `all`: it dies by its own name or by `tier:core` only.
+//! `rules` says which entry decides for a request, `share` which part of the clients it takes,
+//! `ending` how a switch that ended lets traffic come back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
+use super::share::{Share, Sticky};
+use crate::matching::When;
 use crate::vocab::Tier;
 
 /// What a thrown switch does.
@@ -63,6 +65,8 @@ pub enum KillKey {
     Tier(Tier),
     /// Every route but those of tier `core`.
     All,
+    /// The switches of a plan, by the plan's name: `plan:NAME`.
+    Plan(Arc<str>),
 }
 
 impl fmt::Display for KillKey {
@@ -71,17 +75,40 @@ impl fmt::Display for KillKey {
             KillKey::Route(name) => f.write_str(name),
             KillKey::Tier(tier) => write!(f, "tier:{tier}"),
             KillKey::All => f.write_str("all"),
+            KillKey::Plan(name) => write!(f, "plan:{name}"),
         }
     }
 }
 
-/// A route's `kill_switch`: what it answers when thrown, and the mode for entries that name none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A route's `kill_switch`: what it answers when thrown, the mode for entries that name none, and
+/// how switches reach and leave this route.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KillSwitchSpec {
     /// The mode for entries that name none.
     pub mode: Option<Mode>,
     /// What `drop` and `archive` answer.
     pub answer: AnswerSpec,
+    /// What tells clients apart for `percent`.
+    pub sticky: Sticky,
+    /// Over how long traffic comes back when a switch ends; zero is at once.
+    pub restore: Duration,
+    /// Whether tunnels of the route end when it is killed.
+    pub close_tunnels: bool,
+}
+
+/// Default of `restore`.
+pub const DEFAULT_RESTORE: Duration = Duration::from_secs(30);
+
+impl Default for KillSwitchSpec {
+    fn default() -> KillSwitchSpec {
+        KillSwitchSpec {
+            mode: None,
+            answer: AnswerSpec::default(),
+            sticky: Sticky::default(),
+            restore: DEFAULT_RESTORE,
+            close_tunnels: false,
+        }
+    }
 }
 
 /// The answer of a thrown switch as far as it is configured.
@@ -104,36 +131,23 @@ pub enum Position {
     Off,
 }
 
-/// The value of one key under `[kill]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One entry of a key under `[kill]` or in a plan.
+#[derive(Clone, Debug, PartialEq)]
 pub struct KillEntry {
     /// Thrown or off.
     pub position: Position,
+    /// The share of the clients it takes; those outside it pass.
+    pub share: Share,
+    /// Which requests it is about; others go on to the next entry.
+    pub when: When,
+    /// When it ends, since the Unix epoch.
+    pub until: Option<Duration>,
+    /// Only counts what it would take.
+    pub dry_run: bool,
     /// What it answers, over the route's own `kill_switch`. A `status` here also holds for `reject`.
     pub answer: AnswerSpec,
-    /// When a client may come back; `reject` only. Default 10 s.
+    /// When a client may come back; `reject` only. Default [`DEFAULT_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
-    /// Why, for people.
-    pub reason: Option<Arc<str>>,
-    /// Who, for people.
-    pub owner: Option<Arc<str>>,
-}
-
-/// What a thrown switch does to a request, completely: computed when the switches are compiled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KillOrder {
-    /// The mode.
-    pub mode: Mode,
-    /// The key whose entry decided.
-    pub key: KillKey,
-    /// Status of the answer.
-    pub status: StatusCode,
-    /// Body of the answer; for `reject` the problem body is made by the walk.
-    pub body: Bytes,
-    /// Type of the body, if one was configured.
-    pub content_type: Option<HeaderValue>,
-    /// `reject` only: the delay before jitter.
-    pub retry_after: Duration,
     /// Why, for people.
     pub reason: Option<Arc<str>>,
     /// Who, for people.
@@ -143,79 +157,63 @@ pub struct KillOrder {
 /// Default of `retry_after`.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The order for a route, if a switch is thrown for it.
-///
-/// The first key of the precedence that has an entry decides alone. An entry that names no mode
-/// for a route whose `kill_switch` names none is inert for that route (`check` reports it).
-pub fn decide(
-    name: &str,
-    tier: Tier,
-    own: &KillSwitchSpec,
-    entries: &BTreeMap<KillKey, KillEntry>,
-) -> Option<KillOrder> {
-    let (key, entry) = deciding_entry(name, tier, entries)?;
-    let mode = match entry.position {
-        Position::Off => return None,
-        Position::Thrown(mode) => mode.or(own.mode)?,
-    };
-    Some(order(mode, key, entry, own))
-}
-
-fn deciding_entry<'a>(
-    name: &str,
-    tier: Tier,
-    entries: &'a BTreeMap<KillKey, KillEntry>,
-) -> Option<(&'a KillKey, &'a KillEntry)> {
-    if entries.is_empty() {
-        return None;
-    }
-    let all = (tier != Tier::Core).then_some(KillKey::All);
-    [
-        Some(KillKey::Route(name.into())),
-        Some(KillKey::Tier(tier)),
-        all,
-    ]
-    .into_iter()
-    .flatten()
-    .find_map(|key| entries.get_key_value(&key))
-}
-
-fn order(mode: Mode, key: &KillKey, entry: &KillEntry, own: &KillSwitchSpec) -> KillOrder {
-    let (status, body, content_type) = match mode {
-        Mode::Drop | Mode::Archive => (
-            entry
-                .answer
-                .status
-                .or(own.answer.status)
-                .unwrap_or(StatusCode::OK),
-            entry
-                .answer
-                .body
-                .clone()
-                .or_else(|| own.answer.body.clone()),
-            entry
-                .answer
-                .content_type
-                .clone()
-                .or_else(|| own.answer.content_type.clone()),
-        ),
-        Mode::Reject => (
-            entry
-                .answer
-                .status
-                .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-            None,
-            None,
-        ),
-    };
-    KillOrder {
-        mode,
-        key: key.clone(),
-        status,
-        body: body.unwrap_or_default(),
-        content_type,
-        retry_after: entry.retry_after.unwrap_or(DEFAULT_RETRY_AFTER),
-        reason: entry.reason.clone(),
-        owner: entry.owner.clone(),
+impl KillEntry {
+    /// An entry of one word: everything, for good.
+    pub fn word(position: Position) -> KillEntry {
+        KillEntry {
+            position,
+            share: Share::WHOLE,
+            when: When::default(),
+            until: None,
+            dry_run: false,
+            answer: AnswerSpec::default(),
+            retry_after: None,
+            reason: None,
+            owner: None,
+        }
     }
 }
+
+/// What a key under `[kill]` says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// The entries of a route, a tier or `all`: the first that applies decides.
+    Entries(Vec<KillEntry>),
+    /// A plan, on or off.
+    Plan(PlanUse),
+}
+
+impl Setting {
+    /// Whether it throws anything.
+    pub fn throws(&self) -> bool {
+        match self {
+            Setting::Entries(entries) => entries
+                .iter()
+                .any(|entry| matches!(entry.position, Position::Thrown(_))),
+            Setting::Plan(plan) => plan.on,
+        }
+    }
+}
+
+/// The switches of a plan; no key is a plan.
+pub type Plan = BTreeMap<KillKey, Vec<KillEntry>>;
+
+/// `"plan:NAME"` under `[kill]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanUse {
+    /// Whether it is thrown.
+    pub on: bool,
+    /// Its switches, as the structure gave them when this was read.
+    pub plan: Arc<Plan>,
+    /// When it ends, since the Unix epoch; an entry of the plan may end earlier.
+    pub until: Option<Duration>,
+    /// Only counts what it would take.
+    pub dry_run: bool,
+    /// Why, for entries that do not say.
+    pub reason: Option<Arc<str>>,
+    /// Who, for entries that do not say.
+    pub owner: Option<Arc<str>>,
+}
+
+/// Everything under `[kill]`.
+pub type KillSettings = BTreeMap<KillKey, Setting>;

@@ -1,3 +1,6 @@
 //! Floor 4: decisions. Synchronous, without I/O, clock or metrics: time is an argument.
 
+pub mod ending;
 pub mod kill;
+pub mod rules;
+pub mod share;

@@ -12,6 +12,7 @@ use super::headers::X_REQUEST_ID;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
 use crate::policy::kill::Mode;
+use crate::policy::rules::OrderAt;
 use crate::telemetry::KillOutcome;
 use crate::upstream::{BodyFault, RequestBody};
 use crate::vocab::{By, Reason, RouteId};
@@ -23,10 +24,17 @@ const SETTLE_BYTES: u64 = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Close(pub(crate) bool);
 
-/// A request of this route that a switch took; only its answer is left to make.
+/// The switch that took a request: in the rules of this route, of the exchange's own view.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) route: RouteId,
+    pub(crate) order: OrderAt,
+}
+
+/// A request that a switch took; only its answer is left to make.
 #[derive(Debug)]
 pub(crate) struct Absorbed {
-    route: RouteId,
+    taken: Taken,
     close: Close,
 }
 
@@ -35,8 +43,15 @@ pub(crate) async fn absorb(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     facts: &Facts,
-    (route, mode): (RouteId, Mode),
+    taken: Taken,
 ) -> Result<Absorbed, Refusal> {
+    let snapshot = &exchange.view.snapshot;
+    let rules = snapshot.rules(taken.route);
+    let Some(order) = rules.and_then(|rules| rules.order(taken.order)) else {
+        return Err(Reason::Internal.into());
+    };
+    let mode = order.mode;
+    let max = snapshot.route(taken.route).max_body;
     let outcome = match mode {
         Mode::Drop => KillOutcome::Dropped,
         Mode::Reject => KillOutcome::Rejected,
@@ -44,12 +59,11 @@ pub(crate) async fn absorb(
         Mode::Archive => KillOutcome::Lost,
     };
     exchange.killed = Some((mode, outcome));
-    let max = exchange.view.snapshot.route(route).max_body;
     let close = drain(exchange, request, facts, max).await;
     if close.is_err() {
         exchange.killed = Some((mode, KillOutcome::Aborted));
     }
-    close.map(|close| Absorbed { route, close })
+    close.map(|close| Absorbed { taken, close })
 }
 
 /// Reads a body and throws it away, within `max` and the body timers, so that keep-alive goes
@@ -107,10 +121,11 @@ pub(crate) async fn settle(
 impl Absorbed {
     /// The answer of the switch.
     pub(crate) fn answer(self, mut exchange: Exchange) -> Response<ReplyBody> {
-        let Absorbed { route, close } = self;
+        let Absorbed { taken, close } = self;
         // Borrowed from the snapshot: a count of references would move between cores.
         let view = Arc::clone(&exchange.view);
-        let Some(order) = view.snapshot.order(route) else {
+        let rules = view.snapshot.rules(taken.route);
+        let Some(order) = rules.and_then(|rules| rules.order(taken.order)) else {
             return Refusal::from(Reason::Internal).answer(By::Gateway, exchange);
         };
         if order.mode == Mode::Reject {

@@ -130,7 +130,11 @@ impl Attempt<'_> {
     fn ask_switch(&self) -> Result<(), Reason> {
         let now = self.exchange.worker.view();
         let same = Arc::ptr_eq(&now.snapshot.table, &self.exchange.view.snapshot.table);
-        let killed = same && now.snapshot.order(self.route.id).is_some();
+        let killed = same
+            && now
+                .snapshot
+                .rules(self.route.id)
+                .is_some_and(|rules| rules.plain().is_some());
         match killed {
             true => Err(Reason::Killed),
             false => Ok(()),

@@ -9,9 +9,11 @@ use super::attempt;
 use super::examine::{self, Facts};
 use super::exchange::Exchange;
 use super::headers;
+use super::observe;
 use super::peer::Peer;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
+use super::switch;
 use super::worker::{View, Worker};
 use crate::config::{RespondSpec, Target};
 use crate::matching::{Match, normalise};
@@ -58,9 +60,9 @@ async fn walk(
     let target = find(&view, request)?;
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);
-    if let Some(order) = view.snapshot.order(target.route) {
-        let order = (target.route, order.mode);
-        return absorb::absorb(exchange, request, &facts, order)
+    observe::note(exchange, request, route);
+    if let Some(taken) = switch::ask(exchange, request, target.route) {
+        return absorb::absorb(exchange, request, &facts, taken)
             .await
             .map(Answer::Absorbed);
     }

@@ -9,9 +9,11 @@ mod exchange;
 mod gateway;
 mod handle;
 mod headers;
+mod observe;
 mod peer;
 mod refusal;
 mod reply;
+mod switch;
 mod worker;
 
 pub use gateway::{Gateway, serve};

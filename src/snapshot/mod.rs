@@ -4,14 +4,14 @@ mod board;
 mod live;
 mod route;
 
-pub use board::Board;
+pub use board::{Before, Board};
 pub use live::{Live, Phase};
 pub use route::{Route, RouteTable};
 
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::policy::kill::KillOrder;
+use crate::policy::rules::Rules;
 use crate::vocab::RouteId;
 
 /// The compiled, immutable form of one configuration.
@@ -36,9 +36,9 @@ impl Snapshot {
         &self.table.routes[id.index()]
     }
 
-    /// What a thrown switch does to this route's requests, if one is.
-    pub fn order(&self, id: RouteId) -> Option<&Arc<KillOrder>> {
-        self.board.order(id)
+    /// What the switches say about this route, if anything.
+    pub fn rules(&self, id: RouteId) -> Option<&Rules> {
+        self.board.rules(id)
     }
 
     /// The same structure under other switches.

@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::rules::Rules;
 use crate::snapshot::{Live, Route, Snapshot};
 use crate::telemetry::Sample;
-use crate::vocab::By;
+use crate::vocab::{By, Clock};
 
 /// What a route had counted a second ago.
 #[derive(Clone, Copy, Default)]
@@ -49,10 +50,8 @@ fn draw(snapshot: &Snapshot, before: &mut HashMap<Arc<str>, Before>) -> String {
         let delta: [u64; 4] = std::array::from_fn(|i| now.answers[i] - last.answers[i]);
         let p99 = now.latency.since(&last.latency).quantile(0.99);
         *last = now;
-        let switch = match snapshot.order(route.id) {
-            Some(order) => format!("{} ({})", order.mode, order.key),
-            None => "off".to_owned(),
-        };
+        let rules = snapshot.rules(route.id);
+        let switch = rules.map_or_else(|| "off".to_owned(), |rules| switch(rules, Clock::unix()));
         let p99 = p99.map_or("-".to_owned(), |seconds| format!("{:.1}", seconds * 1e3));
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -81,5 +80,28 @@ impl Before {
             now.latency = now.latency.plus(&route.metrics.latency(by));
         }
         now
+    }
+}
+
+/// What the switches do to a route: `drop (leaderboard)`, `drop 50 % (all)`, `off`.
+fn switch(rules: &Rules, now: Duration) -> String {
+    let live = rules.clauses.iter().find(|clause| clause.is_live(now));
+    let live = live.map(|clause| (clause, clause.share));
+    let fading = || {
+        rules
+            .fadings(now)
+            .next()
+            .map(|(_, clause, share)| (clause, share))
+    };
+    let Some((clause, share)) = live.or_else(fading) else {
+        return "off".to_owned();
+    };
+    let mode = clause
+        .order
+        .as_ref()
+        .map_or("off", |order| order.mode.as_str());
+    match share.percent() {
+        100.0 => format!("{mode} ({})", clause.origin.key),
+        percent => format!("{mode} {percent:.0} % ({})", clause.origin.key),
     }
 }

@@ -1,0 +1,418 @@
+//! Which switch decides for a request, and what it then does.
+//!
+//! The rules of a route are its clauses in order of precedence: its own key, its tier, `all`;
+//! within each what `[kill]` says itself, then plans by name; within a key as written. A route of
+//! tier `core` is not reached by `all`.
+//!
+//! 1. A clause whose `when` fails, that has expired, or that is a dry run is passed over.
+//! 2. The first that remains decides alone: it takes its share of the clients, and lets the
+//!    others pass, or lets all pass if it is `"off"`.
+//! 3. What passes may still be taken by a switch that ended and lets traffic come back slowly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use super::ending::{Fading, ended};
+use super::kill::{
+    DEFAULT_RETRY_AFTER, KillEntry, KillKey, KillSettings, KillSwitchSpec, Mode, Position, Setting,
+};
+use super::share::{self, Share, Sticky};
+use crate::matching::{Asker, When};
+use crate::vocab::Tier;
+
+/// What a switch does to a request, completely: computed when the switches are compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KillOrder {
+    /// The mode.
+    pub mode: Mode,
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Body of the answer; for `reject` the problem body is made by the walk.
+    pub body: Bytes,
+    /// Type of the body, if one was configured.
+    pub content_type: Option<HeaderValue>,
+    /// `reject` only: the delay before jitter.
+    pub retry_after: Duration,
+    /// Why, for people.
+    pub reason: Option<Arc<str>>,
+    /// Who, for people.
+    pub owner: Option<Arc<str>>,
+}
+
+/// Where a clause stands in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The key; never a plan.
+    pub key: KillKey,
+    /// The plan that holds the key; `None`: `[kill]` itself.
+    pub plan: Option<Arc<str>>,
+}
+
+/// One entry, as it concerns one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clause {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What it does; `None`: it lets requests pass (`"off"`).
+    pub order: Option<KillOrder>,
+    /// The share of the clients it takes.
+    pub share: Share,
+    /// Which requests it is about.
+    pub when: When,
+    /// When it ends, since the Unix epoch.
+    pub until: Option<Duration>,
+    /// Only counts.
+    pub dry_run: bool,
+}
+
+impl Clause {
+    /// Whether it has ended by itself.
+    pub fn expired(&self, now: Duration) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether it takes requests now.
+    pub fn is_live(&self, now: Duration) -> bool {
+        self.order.is_some() && !self.dry_run && !self.expired(now)
+    }
+
+    /// Whether no clause after it is ever asked.
+    fn ends_the_list(&self) -> bool {
+        self.when.is_always() && self.until.is_none() && !self.dry_run
+    }
+}
+
+/// A route, as the switches see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its name.
+    pub name: &'a Arc<str>,
+    /// Its tier.
+    pub tier: Tier,
+    /// Its own `kill_switch`.
+    pub own: &'a KillSwitchSpec,
+}
+
+/// The switches of one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// In order of precedence.
+    pub clauses: Vec<Clause>,
+    /// Switches that ended by an edit, and let traffic come back.
+    pub fading: Vec<Fading>,
+    /// What tells clients apart.
+    pub sticky: Sticky,
+    /// Over how long traffic comes back.
+    pub restore: Duration,
+    plain: bool,
+}
+
+/// Which order of [`Rules`]; look it up with [`Rules::order`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderAt(usize);
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Pass,
+    /// A switch takes it.
+    Kill(OrderAt),
+}
+
+/// What happens to a request, and what would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What happens.
+    pub verdict: Verdict,
+    /// The mode of the dry run that would have taken it.
+    pub rehearsed: Option<Mode>,
+}
+
+impl Rules {
+    /// The rules of a route under these settings. `before` are its rules until now: what ended
+    /// since lets traffic come back slowly. `None` if nothing concerns the route.
+    ///
+    /// An entry that names no mode for a route whose `kill_switch` names none is inert for that
+    /// route; reading the configuration reports it.
+    pub fn compile(
+        route: Subject<'_>,
+        settings: &KillSettings,
+        before: Option<&Rules>,
+        now: Duration,
+    ) -> Option<Rules> {
+        let clauses = clauses(route, settings);
+        let mut rules = Rules {
+            plain: clauses.first().is_some_and(|first| {
+                first.ends_the_list() && first.order.is_some() && first.share == Share::WHOLE
+            }),
+            clauses,
+            fading: Vec::new(),
+            sticky: route.own.sticky.clone(),
+            restore: route.own.restore,
+        };
+        if let Some(before) = before {
+            rules.fading = ended(before, &rules, now);
+        }
+        let acts = rules.clauses.iter().any(|clause| clause.order.is_some());
+        (acts || !rules.fading.is_empty()).then_some(rules)
+    }
+
+    /// The order that takes every request whoever asks, if there is one. It spares finding out
+    /// who asks.
+    pub fn plain(&self) -> Option<OrderAt> {
+        self.plain.then_some(OrderAt(0))
+    }
+
+    /// What happens to a request. `request_id` serves `sticky = "request"`; `now` is since the
+    /// Unix epoch.
+    pub fn decide(&self, asker: &Asker<'_>, request_id: &[u8], now: Duration) -> Decision {
+        let hash = || self.hash(asker, request_id);
+        let mut rehearsed = None;
+        let mut would_decide = false;
+        for (index, clause) in self.clauses.iter().enumerate() {
+            if clause.expired(now) || !clause.when.holds(asker) {
+                continue;
+            }
+            if clause.dry_run {
+                if !would_decide && takes(clause.share, hash) {
+                    rehearsed = clause.order.as_ref().map(|order| order.mode);
+                }
+                would_decide = true;
+                continue;
+            }
+            if clause.order.is_some() && takes(clause.share, hash) {
+                let verdict = Verdict::Kill(OrderAt(index));
+                return Decision { verdict, rehearsed };
+            }
+            break;
+        }
+        let verdict = self.fade(asker, hash, now);
+        Decision { verdict, rehearsed }
+    }
+
+    /// What has ended takes the clients that are not back yet.
+    fn fade(&self, asker: &Asker<'_>, hash: impl Fn() -> u64, now: Duration) -> Verdict {
+        let taken = |(at, clause, share): (OrderAt, &Clause, Share)| {
+            (clause.when.holds(asker) && takes(share, &hash)).then_some(at)
+        };
+        match self.fadings(now).find_map(taken) {
+            Some(at) => Verdict::Kill(at),
+            None => Verdict::Pass,
+        }
+    }
+
+    /// The switches that ended and still take a share of the clients, and which.
+    pub fn fadings(&self, now: Duration) -> impl Iterator<Item = (OrderAt, &Clause, Share)> {
+        let expired = self
+            .clauses
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, clause)| {
+                let until = clause.until.filter(|until| *until <= now)?;
+                let counts = !clause.dry_run && clause.order.is_some();
+                counts.then_some((OrderAt(at), clause, until))
+            });
+        let first = self.clauses.len();
+        let edited = self.fading.iter().enumerate();
+        let edited = edited.map(move |(at, f)| (OrderAt(first + at), &f.clause, f.since));
+        expired
+            .chain(edited)
+            .filter_map(move |(at, clause, since)| {
+                let left = left(now.saturating_sub(since), self.restore);
+                (left > 0.0).then(|| (at, clause, clause.share.times(left)))
+            })
+    }
+
+    /// The order at a place that [`Rules::decide`] gave.
+    pub fn order(&self, at: OrderAt) -> Option<&KillOrder> {
+        let clause = match self.clauses.get(at.0) {
+            Some(clause) => clause,
+            None => &self.fading.get(at.0 - self.clauses.len())?.clause,
+        };
+        clause.order.as_ref()
+    }
+
+    /// The share of the traffic that each mode takes, by [`Mode::index`]; of a clause with `when`
+    /// the share of the requests that it is about.
+    pub fn shares(&self, now: Duration) -> [Share; 3] {
+        let mut shares = [Share::NONE; 3];
+        let mut add = |clause: &Clause, share: Share| {
+            if let Some(order) = &clause.order {
+                let slot = &mut shares[order.mode.index()];
+                *slot = if share > *slot { share } else { *slot };
+            }
+        };
+        for clause in &self.clauses {
+            if clause.is_live(now) {
+                add(clause, clause.share);
+            }
+            if clause.when.is_always() && !clause.dry_run && !clause.expired(now) {
+                break;
+            }
+        }
+        self.fadings(now)
+            .for_each(|(_, clause, share)| add(clause, share));
+        shares
+    }
+
+    /// When the next clause ends that takes requests now.
+    pub fn expires(&self, now: Duration) -> Option<Duration> {
+        let live = self.clauses.iter().filter(|clause| clause.is_live(now));
+        live.filter_map(|clause| clause.until).min()
+    }
+
+    /// When something next begins or ends by itself: an expiry, or the end of a return.
+    pub fn next_change(&self, now: Duration) -> Option<Duration> {
+        let untils = self.clauses.iter().filter_map(|clause| clause.until);
+        let edited = self.fading.iter().map(|fading| fading.since);
+        let ends = untils
+            .clone()
+            .chain(edited)
+            .map(|end| end.saturating_add(self.restore));
+        untils.chain(ends).filter(|at| *at > now).min()
+    }
+
+    fn hash(&self, asker: &Asker<'_>, request_id: &[u8]) -> u64 {
+        match &self.sticky {
+            Sticky::ClientIp => share::hash_ip(asker.client),
+            Sticky::Header(name) => match asker.headers.get(name) {
+                Some(value) => share::hash(value.as_bytes()),
+                None => share::hash_ip(asker.client),
+            },
+            Sticky::Request => share::hash(request_id),
+        }
+    }
+}
+
+/// Whether a share holds a client; most shares are whole and need no hash.
+fn takes(share: Share, hash: impl FnOnce() -> u64) -> bool {
+    share == Share::WHOLE || (share != Share::NONE && share.takes(hash()))
+}
+
+/// What is left of a switch that ended `ago`: 1 at first, 0 after `restore`.
+fn left(ago: Duration, restore: Duration) -> f64 {
+    if ago >= restore {
+        return 0.0;
+    }
+    1.0 - ago.as_secs_f64() / restore.as_secs_f64()
+}
+
+fn clauses(route: Subject<'_>, settings: &KillSettings) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    if settings.is_empty() {
+        return clauses;
+    }
+    let all = (route.tier != Tier::Core).then_some(KillKey::All);
+    let keys = [
+        Some(KillKey::Route(Arc::clone(route.name))),
+        Some(KillKey::Tier(route.tier)),
+        all,
+    ];
+    for key in keys.into_iter().flatten() {
+        if let Some(Setting::Entries(entries)) = settings.get(&key) {
+            let origin = Origin {
+                key: key.clone(),
+                plan: None,
+            };
+            if add(&mut clauses, entries, &origin, route) {
+                return clauses;
+            }
+        }
+        for (plan, setting) in settings.range(KillKey::Plan("".into())..) {
+            let (KillKey::Plan(name), Setting::Plan(plan)) = (plan, setting) else {
+                continue;
+            };
+            let Some(entries) = plan.plan.get(&key).filter(|_| plan.on) else {
+                continue;
+            };
+            let entries: Vec<KillEntry> = entries.iter().map(|entry| plan.applied(entry)).collect();
+            let origin = Origin {
+                key: key.clone(),
+                plan: Some(Arc::clone(name)),
+            };
+            if add(&mut clauses, &entries, &origin, route) {
+                return clauses;
+            }
+        }
+    }
+    clauses
+}
+
+/// Adds the clauses of one key; `true`: no later one is ever asked.
+fn add(
+    clauses: &mut Vec<Clause>,
+    entries: &[KillEntry],
+    origin: &Origin,
+    route: Subject<'_>,
+) -> bool {
+    for entry in entries {
+        let order = match entry.position {
+            Position::Off => None,
+            Position::Thrown(mode) => match mode.or(route.own.mode) {
+                Some(mode) => Some(KillOrder::of(mode, entry, route.own)),
+                None => continue,
+            },
+        };
+        let clause = Clause {
+            origin: origin.clone(),
+            order,
+            share: entry.share,
+            when: entry.when.clone(),
+            until: entry.until,
+            dry_run: entry.dry_run,
+        };
+        let last = clause.ends_the_list();
+        clauses.push(clause);
+        if last {
+            return true;
+        }
+    }
+    false
+}
+
+impl super::kill::PlanUse {
+    /// An entry of the plan, under what is said of the plan as a whole.
+    fn applied(&self, entry: &KillEntry) -> KillEntry {
+        let ends = [entry.until, self.until].into_iter().flatten();
+        KillEntry {
+            until: ends.min(),
+            dry_run: entry.dry_run || self.dry_run,
+            reason: entry.reason.clone().or_else(|| self.reason.clone()),
+            owner: entry.owner.clone().or_else(|| self.owner.clone()),
+            ..entry.clone()
+        }
+    }
+}
+
+impl KillOrder {
+    fn of(mode: Mode, entry: &KillEntry, own: &KillSwitchSpec) -> KillOrder {
+        let (said, own) = (&entry.answer, &own.answer);
+        let (status, body, content_type) = match mode {
+            Mode::Drop | Mode::Archive => (
+                said.status.or(own.status).unwrap_or(StatusCode::OK),
+                said.body.clone().or_else(|| own.body.clone()),
+                said.content_type
+                    .clone()
+                    .or_else(|| own.content_type.clone()),
+            ),
+            Mode::Reject => (
+                said.status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+                None,
+                None,
+            ),
+        };
+        KillOrder {
+            mode,
+            status,
+            body: body.unwrap_or_default(),
+            content_type,
+            retry_after: entry.retry_after.unwrap_or(DEFAULT_RETRY_AFTER),
+            reason: entry.reason.clone(),
+            owner: entry.owner.clone(),
+        }
+    }
+}
