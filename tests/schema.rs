@@ -43,12 +43,11 @@ fn shipped() -> Vec<PathBuf> {
     files
 }
 
-/// The text with every comment that is a line of TOML made one.
+/// The text with every comment that is a line of TOML made one; indented ones are prose.
 fn uncommented(text: &str) -> String {
+    let is_toml = |line: &str| line.parse::<Table>().is_ok_and(|table| !table.is_empty());
     let line = |line: &str| match line.strip_prefix("# ") {
-        Some(inner) if inner.parse::<Table>().is_ok_and(|table| !table.is_empty()) => {
-            format!("{inner}\n")
-        }
+        Some(inner) if !inner.starts_with(' ') && is_toml(inner) => format!("{inner}\n"),
         _ => format!("{line}\n"),
     };
     text.lines().map(line).collect()
