@@ -8,6 +8,7 @@ mod demo;
 mod healthcheck;
 mod run;
 mod running;
+mod schema;
 mod top;
 
 use std::ffi::OsString;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Shows who sends most of a route's requests: the values of what it observes.
@@ -58,6 +61,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match command.unwrap_or_else(|| Command::Run(run::RunArguments::default())) {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Check { json } => check::run(&config, json),
+        Command::Schema => schema::run(),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Top(arguments) => top::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
