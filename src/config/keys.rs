@@ -195,21 +195,6 @@ pub(super) const PLAN_USE: Section = &[
     now("dry_run"),
 ];
 
-/// `when` of an entry.
-pub(super) const WHEN: Section = &[now("headers"), now("client_ip"), now("query")];
-
-/// `[plans.NAME]`.
-pub(super) const PLAN: Section = &[now("kill")];
-
-/// The table form of `"plan:NAME"` under `[kill]`.
-pub(super) const PLAN_USE: Section = &[
-    now("mode"),
-    now("until"),
-    now("reason"),
-    now("owner"),
-    now("dry_run"),
-];
-
 /// What is said of a key whose behaviour comes later.
 pub(super) const NOT_YET: &str = "not supported yet, see CHANGELOG";
 
