@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage. Errors go to standard error, data to standard output.
 
+mod ask;
 pub mod check;
 mod demo;
 mod healthcheck;
