@@ -18,6 +18,7 @@ mod salvage;
 mod server;
 mod settings;
 mod switches;
+mod tokens;
 mod tree;
 mod upstreams;
 mod validate;

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use crate::matching::{MatchSpec, PathTemplate};
 use crate::policy::kill::KillSwitchSpec;
 use crate::upstream::UpstreamSpec;
-use crate::vocab::{ByteRate, ByteSize, Tier};
+use crate::vocab::{ByteRate, ByteSize, Secret, Tier};
 
 /// One configuration, validated.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Where `/livez`, `/readyz` and `/metrics` alone are served.
     pub probe_listen: Option<SocketAddr>,
+    /// Who may change switches over HTTP, by name; without any nobody may.
+    pub tokens: BTreeMap<Arc<str>, Secret>,
 }
 
 /// `[telemetry]`.

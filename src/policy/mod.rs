@@ -4,3 +4,4 @@ pub mod ending;
 pub mod kill;
 pub mod rules;
 pub mod share;
+pub mod trace;

@@ -276,7 +276,7 @@ impl Rules {
         untils.chain(ends).filter(|at| *at > now).min()
     }
 
-    fn hash(&self, asker: &Asker<'_>, request_id: &[u8]) -> u64 {
+    pub(super) fn hash(&self, asker: &Asker<'_>, request_id: &[u8]) -> u64 {
         match &self.sticky {
             Sticky::ClientIp => share::hash_ip(asker.client),
             Sticky::Header(name) => match asker.headers.get(name) {
