@@ -5,11 +5,14 @@ use http::{HeaderValue, StatusCode};
 
 use super::cursor::{Cursor, Decoded};
 use super::keys::{self, NOT_YET};
-use super::report::Complaint;
+use super::report::{Complaint, did_you_mean};
 use super::settings::RespondSpec;
 use super::tree::Node;
-use super::value::{content_type, expected, none_of, status, text};
-use crate::policy::kill::{AnswerSpec, KillSwitchSpec, Mode};
+use super::value::{
+    boolean, content_type, duration, expected, header_name_text, none_of, status, text,
+};
+use crate::policy::kill::{AnswerSpec, DEFAULT_RESTORE, KillSwitchSpec, Mode};
+use crate::policy::share::Sticky;
 
 fn body(node: &Node<'_>) -> Decoded<Bytes> {
     Ok(Bytes::copy_from_slice(text(node)?.as_bytes()))
@@ -70,6 +73,29 @@ pub(super) fn kill_switch(route: &Cursor<'_>) -> KillSwitchSpec {
     KillSwitchSpec {
         mode: cursor.read("mode", mode),
         answer: answer(&cursor),
-        ..KillSwitchSpec::default()
+        sticky: cursor.read("sticky", sticky).unwrap_or_default(),
+        restore: cursor.read("restore", duration).unwrap_or(DEFAULT_RESTORE),
+        close_tunnels: cursor.read("close_tunnels", boolean).unwrap_or_default(),
+    }
+}
+
+/// What tells clients apart.
+fn sticky(node: &Node<'_>) -> Decoded<Sticky> {
+    let complaint = || expected("\"client-ip\", \"header:NAME\" or \"request\"", node);
+    let text = text(node).map_err(|_| complaint())?;
+    match text.split_once(':') {
+        None if text == "client-ip" => Ok(Sticky::ClientIp),
+        None if text == "request" => Ok(Sticky::Request),
+        Some(("header", name)) => header_name_text(name.trim())
+            .map(Sticky::Header)
+            .ok_or_else(|| complaint().hint("the name of a header goes after `header:`")),
+        _ => {
+            let near = did_you_mean(text, ["client-ip", "request"]);
+            let header = || {
+                text.starts_with("header")
+                    .then(|| "write \"header:NAME\"".to_owned())
+            };
+            Err(complaint().maybe_hint(near.or_else(header)))
+        }
     }
 }

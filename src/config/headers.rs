@@ -1,4 +1,4 @@
-//! Header matchers and header edits of routes.
+//! Header matchers, and header edits of routes.
 
 use http::{HeaderName, HeaderValue};
 use regex::bytes::Regex;
@@ -11,9 +11,9 @@ use super::tree::{Node, Table};
 use super::value::{boolean, expected, header_name, header_name_text, header_value, text};
 use crate::matching::{HeaderMatch, ValueTest};
 
-/// `headers`: every condition that could be read.
-pub(super) fn matchers(route: &Cursor<'_>) -> Vec<HeaderMatch> {
-    let Some(cursor) = route.free_table("headers") else {
+/// `headers` of a route or of `when`: every condition that could be read.
+pub(super) fn matchers(table: &Cursor<'_>) -> Vec<HeaderMatch> {
+    let Some(cursor) = table.free_table("headers") else {
         return Vec::new();
     };
     let mut matchers: Vec<HeaderMatch> = Vec::new();
@@ -40,7 +40,7 @@ fn name_of_key(key: &str) -> Decoded<HeaderName> {
 }
 
 /// `"exact"`, or a table with one condition.
-fn test(node: &Node<'_>) -> Decoded<ValueTest> {
+pub(super) fn test(node: &Node<'_>) -> Decoded<ValueTest> {
     const FORMS: &str = "a string, or a table with one of prefix, suffix, regex, present";
     if let Some(text) = node.as_text() {
         return Ok(ValueTest::Exact(text.to_owned()));

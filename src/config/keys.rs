@@ -54,7 +54,7 @@ pub(super) const ROOT: Section = &[
     now("defaults"),
     now("routes"),
     later("archive"),
-    later("plans"),
+    now("plans"),
     elsewhere("kill", "is read from switches.toml alone; move it there"),
 ];
 
@@ -158,11 +158,11 @@ pub(super) const KILL_SWITCH: Section = &[
     now("status"),
     now("body"),
     now("content_type"),
-    later("restore"),
-    later("sticky"),
+    now("restore"),
+    now("sticky"),
     later("when_full"),
     later("archive_quota"),
-    later("close_tunnels"),
+    now("close_tunnels"),
 ];
 
 /// The table form of an entry under `[kill]`.
@@ -174,10 +174,25 @@ pub(super) const KILL_ENTRY: Section = &[
     now("retry_after"),
     now("reason"),
     now("owner"),
-    later("percent"),
-    later("when"),
-    later("until"),
-    later("dry_run"),
+    now("percent"),
+    now("when"),
+    now("until"),
+    now("dry_run"),
+];
+
+/// `when` of an entry.
+pub(super) const WHEN: Section = &[now("headers"), now("client_ip"), now("query")];
+
+/// `[plans.NAME]`.
+pub(super) const PLAN: Section = &[now("kill")];
+
+/// The table form of `"plan:NAME"` under `[kill]`.
+pub(super) const PLAN_USE: Section = &[
+    now("mode"),
+    now("until"),
+    now("reason"),
+    now("owner"),
+    now("dry_run"),
 ];
 
 /// What is said of a key whose behaviour comes later.

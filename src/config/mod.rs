@@ -6,12 +6,15 @@
 mod answer;
 mod cursor;
 mod diff;
+mod entries;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
 mod merge;
+mod moment;
+mod plans;
 mod report;
 mod routes;
 mod salvage;
@@ -23,6 +26,7 @@ mod tree;
 mod upstreams;
 mod validate;
 mod value;
+mod when;
 
 pub use error::{Problem, Severity};
 pub use file::{

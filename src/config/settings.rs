@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::matching::{MatchSpec, PathTemplate};
-use crate::policy::kill::KillSwitchSpec;
+use crate::policy::kill::{KillSwitchSpec, Plan};
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteRate, ByteSize, Secret, Tier};
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub upstreams: BTreeMap<Arc<str>, UpstreamSpec>,
     /// `[routes]`, sorted by name.
     pub routes: Vec<RouteSettings>,
+    /// `[plans]`, by name.
+    pub plans: BTreeMap<Arc<str>, Arc<Plan>>,
 }
 
 /// `[server]`.

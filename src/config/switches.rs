@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeTable;
 
-use super::answer::{answer, mode};
-use super::cursor::{Cursor, Decoded, Path, unknown_key};
+use super::cursor::{Decoded, Path, unknown_key};
+use super::entries::{self, Keyed, Scope};
 use super::error::{Problem, Severity};
 use super::file::SourceFile;
-use super::keys::{self, NOT_YET};
-use super::report::{Complaint, Report, did_you_mean};
-use super::routes::{hollow, is_hollow};
+use super::keys;
+use super::plans;
+use super::report::{Complaint, Report};
 use super::salvage::{Document, Found, Trust, misplaced, salvage, table_like_kill};
-use super::settings::{RouteSettings, Settings};
-use super::tree::{Builder, Entry, Node, Value};
-use super::value::{expected, none_of, positive_duration, words};
-use crate::policy::kill::{KillEntry, KillKey, KillSettings, Mode, Position, Setting};
-use crate::vocab::Tier;
+use super::settings::Settings;
+use super::tree::{Builder, Entry, Value};
+use crate::policy::kill::{KillKey, KillSettings, Position, Setting};
+use crate::vocab::Clock;
 
 /// What `switches.toml` says.
 #[derive(Clone, Debug, Default)]
@@ -45,16 +44,21 @@ pub fn read_switch_entries(file: &SourceFile, settings: &Settings) -> SwitchesRe
         parsed: document.parsed,
         ..SwitchesRead::default()
     };
+    let scope = Scope {
+        routes: &settings.routes,
+        report: &report,
+        now: Clock::unix(),
+    };
     let mut outcomes: BTreeMap<KillKey, Vec<Outcome>> = BTreeMap::new();
     for found in &document.found {
-        if let Some((key, outcome)) = decide(found, settings, &report) {
+        if let Some((key, outcome)) = decide(found, settings, scope) {
             outcomes.entry(key).or_default().push(outcome);
         }
     }
     for (key, outcomes) in outcomes {
         match settle(outcomes) {
-            Some(entry) => {
-                read.entries.insert(key, Setting::Entries(vec![entry]));
+            Some(setting) => {
+                read.entries.insert(key, setting);
             }
             None => {
                 read.in_error.insert(key);
@@ -80,21 +84,28 @@ const ROOT: Path<'static> = Path::ROOT;
 
 /// What one mention of a key says; `None` when it is broken.
 struct Outcome {
-    entry: Option<KillEntry>,
+    setting: Option<Setting>,
     trust: Trust,
 }
 
 /// Of a repeated key the last mention wins. If that one is broken or may not restore, the last
 /// before it that throws does: a broken file can throw.
-fn settle(outcomes: Vec<Outcome>) -> Option<KillEntry> {
+fn settle(outcomes: Vec<Outcome>) -> Option<Setting> {
     let last = outcomes.len() - 1;
     let decides = |(index, outcome): (usize, Outcome)| {
-        let entry = outcome.entry?;
-        let restores = entry.position == Position::Off;
-        let may = !restores || (index == last && outcome.trust == Trust::Sound);
-        may.then_some(entry)
+        let setting = outcome.setting?;
+        let may = !exempts(&setting) || (index == last && outcome.trust == Trust::Sound);
+        may.then_some(setting)
     };
     outcomes.into_iter().enumerate().rev().find_map(decides)
+}
+
+/// Whether a setting may let through what another key takes.
+fn exempts(setting: &Setting) -> bool {
+    match setting {
+        Setting::Entries(entries) => entries.iter().any(|entry| entry.position == Position::Off),
+        Setting::Plan(plan) => !plan.on,
+    }
 }
 
 /// The entries as written: all at once if the file is well-formed, else line by line.
@@ -189,18 +200,14 @@ fn well_formed<'t>(file: &SourceFile, top: Vec<Entry<'t>>, report: &Report<'_>) 
 }
 
 /// Which key an entry is about, and what it says.
-fn decide(
-    found: &Found<'_>,
-    settings: &Settings,
-    report: &Report<'_>,
-) -> Option<(KillKey, Outcome)> {
+fn decide(found: &Found<'_>, settings: &Settings, scope: Scope<'_>) -> Option<(KillKey, Outcome)> {
     let trust = found.trust;
-    let outcome = |entry| Outcome { entry, trust };
+    let outcome = |setting| Outcome { setting, trust };
     match resolve(&found.key, settings) {
         Ok(key) => {
             let entry = found.entry.as_ref();
-            let entry = entry.and_then(|entry| decode(entry, &key, settings, report));
-            Some((key, outcome(entry)))
+            let setting = entry.and_then(|entry| decode(entry, &key, settings, scope));
+            Some((key, outcome(setting)))
         }
         Err(complaint) => {
             let dotted = found
@@ -213,7 +220,8 @@ fn decide(
             };
             // What is already reported as no TOML need not also be reported as no route.
             if found.entry.is_some() && trust == Trust::Sound {
-                report.error(found.key_place, format!("kill.{}", found.key), complaint);
+                let key = format!("kill.{}", found.key);
+                scope.report.error(found.key_place, key, complaint);
             }
             dotted.map(|key| (key, outcome(None)))
         }
@@ -227,39 +235,19 @@ fn dotted(entry: &Entry<'_>, settings: &Settings) -> Option<KillKey> {
     while let Some([entry]) = node.as_table().map(|table| table.entries.as_slice()) {
         name = format!("{name}.{}", entry.key);
         node = &entry.value;
-        if let Some(route) = route(&name, settings) {
+        if let Some(route) = entries::route(&name, &settings.routes) {
             return Some(KillKey::Route(route.name.clone()));
         }
     }
     None
 }
 
-fn route<'s>(name: &str, settings: &'s Settings) -> Option<&'s RouteSettings> {
-    let routes = &settings.routes;
-    let index = routes
-        .binary_search_by(|route| (*route.name).cmp(name))
-        .ok()?;
-    routes.get(index)
-}
-
 fn resolve(key: &str, settings: &Settings) -> Decoded<KillKey> {
-    if let Some(route) = route(key, settings) {
-        return Ok(KillKey::Route(route.name.clone()));
-    }
-    match key.split_once(':') {
-        None if key == "all" => Ok(KillKey::All),
-        Some(("tier", name)) => Tier::from_name(name).map(KillKey::Tier).ok_or_else(|| {
-            let names = Tier::ALL.map(Tier::as_str);
-            let near = did_you_mean(name, names);
-            Complaint::new(format!("there is no tier `{name}`"))
-                .hint(near.unwrap_or_else(|| format!("tiers are {}", names.join(", "))))
-        }),
-        Some(("plan", _)) => Err(Complaint::new(format!("plans are {NOT_YET}"))),
-        _ => {
-            let names = settings.routes.iter().map(|route| &*route.name);
-            let near = did_you_mean(key, names.chain(["all"]));
-            Err(Complaint::new(format!("there is no route `{key}`")).maybe_hint(near))
+    match key.strip_prefix("plan:") {
+        Some(name) => {
+            plans::named(name, &settings.plans).map(|(name, _)| KillKey::Plan(name.clone()))
         }
+        None => entries::resolve(key, &settings.routes),
     }
 }
 
@@ -267,105 +255,23 @@ fn decode(
     entry: &Entry<'_>,
     key: &KillKey,
     settings: &Settings,
-    report: &Report<'_>,
-) -> Option<KillEntry> {
+    scope: Scope<'_>,
+) -> Option<Setting> {
     let kill = ROOT.join("kill");
-    let path = kill.join(&entry.key);
-    let before = report.errors();
-    let decoded = if let Some(table) = entry.value.as_table() {
-        let at = (path, entry.key_place);
-        table_entry(&Cursor::open(table, keys::KILL_ENTRY, at, report))
-    } else {
-        match word(&entry.value) {
-            Ok(position) => KillEntry::word(position),
-            Err(complaint) => {
-                report.error(entry.value.place, path.to_string(), complaint);
-                return None;
-            }
+    let at = Keyed {
+        key,
+        path: kill.join(&entry.key),
+        place: entry.key_place,
+    };
+    match key {
+        KillKey::Route(_) | KillKey::Tier(_) | KillKey::All => {
+            entries::entries(&entry.value, at, scope).map(Setting::Entries)
         }
-    };
-    if report.errors() > before {
-        return None;
-    }
-    let warn = |name: &str| {
-        report.warning(entry.key_place, path.to_string(), hollow(name));
-    };
-    match reached(&decoded, key, settings) {
-        Reach::Modeless(name) => {
-            let message =
-                format!("names no mode, and the `kill_switch` of route `{name}` has none");
-            let complaint =
-                Complaint::new(message).hint("add mode = \"drop\" or mode = \"reject\"");
-            report.error(entry.key_place, path.to_string(), complaint);
-            return None;
-        }
-        Reach::Hollow(name) => warn(name),
-        Reach::Fine => {}
-    }
-    Some(decoded)
-}
-
-/// A value that is one word.
-fn word(node: &Node<'_>) -> Decoded<Position> {
-    if node.as_list().is_some() {
-        let complaint = Complaint::new(format!("a list of entries is {NOT_YET}"));
-        return Err(complaint.hint("write one entry"));
-    }
-    match node.as_text() {
-        Some("off") => Ok(Position::Off),
-        Some(name) if Mode::from_name(name).is_some() => {
-            mode(node).map(|mode| Position::Thrown(Some(mode)))
-        }
-        Some(_) => Err(none_of(&["drop", "reject", "off"], node)),
-        None => Err(expected("\"drop\", \"reject\", \"off\" or a table", node)),
-    }
-}
-
-fn table_entry(cursor: &Cursor<'_>) -> KillEntry {
-    let position = cursor.read("mode", word);
-    KillEntry {
-        answer: answer(cursor),
-        retry_after: cursor.read("retry_after", positive_duration),
-        reason: cursor.read("reason", words),
-        owner: cursor.read("owner", words),
-        ..KillEntry::word(position.unwrap_or(Position::Thrown(None)))
-    }
-}
-
-/// What an entry would do to the routes it reaches.
-enum Reach<'s> {
-    Fine,
-    /// This route would have no mode.
-    Modeless(&'s str),
-    /// This route would answer a GET with 200 and nothing.
-    Hollow(&'s str),
-}
-
-fn reached<'s>(entry: &KillEntry, key: &KillKey, settings: &'s Settings) -> Reach<'s> {
-    let Position::Thrown(mode) = entry.position else {
-        return Reach::Fine;
-    };
-    let routes: &[RouteSettings] = match key {
-        KillKey::Route(name) => route(name, settings).map_or(&[], std::slice::from_ref),
-        KillKey::Tier(_) | KillKey::All | KillKey::Plan(_) => &settings.routes,
-    };
-    let reaches = |route: &&RouteSettings| match key {
-        KillKey::Route(_) => true,
-        KillKey::Tier(tier) => route.tier == *tier,
-        KillKey::All => route.tier != Tier::Core,
-        KillKey::Plan(_) => false,
-    };
-    let mut hollow = None;
-    for route in routes.iter().filter(reaches) {
-        match mode.or(route.kill_switch.mode) {
-            None => return Reach::Modeless(&route.name),
-            Some(Mode::Drop) if hollow.is_none() && is_hollow(route, &entry.answer) => {
-                hollow = Some(&*route.name);
-            }
-            Some(Mode::Drop | Mode::Archive | Mode::Reject) => {}
+        KillKey::Plan(name) => {
+            let plan = settings.plans.get(name)?;
+            plans::plan_use(entry, plan, at, scope).map(Setting::Plan)
         }
     }
-    hollow.map_or(Reach::Fine, Reach::Hollow)
 }
 
 #[cfg(test)]

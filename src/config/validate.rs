@@ -1,16 +1,19 @@
 //! From files to settings: tree, merge, decode. Every error is reported, not only the first.
 
 use super::cursor::{Cursor, Path};
+use super::entries::Scope;
 use super::error::{Problem, Severity};
 use super::file::{Environment, SourceFile};
 use super::keys;
 use super::merge::merge;
+use super::plans::plans;
 use super::report::Report;
 use super::routes;
 use super::server::{admin, server, telemetry};
 use super::settings::Settings;
 use super::tree::{self, Node, Place};
 use super::upstreams::upstreams;
+use crate::vocab::Clock;
 
 /// A configuration that may be used.
 #[derive(Clone, Debug)]
@@ -89,11 +92,21 @@ fn settings(root: &Cursor<'_>, environment: &Environment) -> Settings {
         .free_table("routes")
         .map(|cursor| routes::routes(&cursor, defaults, &upstreams))
         .unwrap_or_default();
+    let scope = Scope {
+        routes: &routes,
+        report: root.report,
+        now: Clock::unix(),
+    };
+    let plans = root
+        .free_table("plans")
+        .map(|cursor| plans(&cursor, scope))
+        .unwrap_or_default();
     Settings {
         server,
         admin,
         telemetry,
         upstreams,
+        plans,
         routes,
     }
 }

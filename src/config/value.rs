@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::cursor::Decoded;
 use super::report::{Complaint, did_you_mean};
 use super::tree::{Node, Value};
+use crate::policy::share::Share;
 use crate::vocab::{ByteRate, ByteSize, QuantityError, parse_duration};
 
 /// A value in the words of an error: strings in quotes, tables by kind.
@@ -102,6 +103,28 @@ pub(super) fn count(node: &Node<'_>, least: usize, most: usize) -> Decoded<usize
     number
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| expected(format_args!("a number from {least} to {most}"), node))
+}
+
+/// A share as a percentage, with or without decimals.
+pub(super) fn percent(node: &Node<'_>) -> Decoded<Share> {
+    let number = match &node.value {
+        Value::Integer(number) => number.map(|number| number as f64),
+        Value::Float(text) => text.replace('_', "").parse().ok(),
+        Value::Text(text) => {
+            let number = text.trim().trim_end_matches('%').trim_end();
+            let hint = number.parse::<f64>().ok().and_then(Share::from_percent);
+            let hint = hint.map(|_| format!("write {number}, without quotes"));
+            return Err(expected("a number from 0 to 100", node).maybe_hint(hint));
+        }
+        Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Broken(_) => None,
+    };
+    number
+        .and_then(Share::from_percent)
+        .ok_or_else(|| expected("a number from 0 to 100", node))
 }
 
 /// `true` or `false`.

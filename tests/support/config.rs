@@ -12,6 +12,7 @@ pub struct Config {
     server: Vec<(String, String)>,
     admin: Vec<(String, String)>,
     telemetry: Vec<(String, String)>,
+    defaults: Vec<(String, String)>,
     upstreams: Vec<(String, String)>,
     routes: Vec<(String, String)>,
     switches: Option<String>,
@@ -23,6 +24,7 @@ impl Default for Config {
             server: Vec::new(),
             admin: Vec::new(),
             telemetry: Vec::new(),
+            defaults: Vec::new(),
             upstreams: Vec::new(),
             routes: Vec::new(),
             switches: Some("[kill]\n".to_owned()),
@@ -30,6 +32,8 @@ impl Default for Config {
         put(&mut config.server, "listen", "\"127.0.0.1:0\"");
         put(&mut config.server, "workers", "2");
         put(&mut config.admin, "listen", "\"127.0.0.1:0\"");
+        // Most tests are not about the slow return of traffic, and would wait 30 s for it.
+        put(&mut config.defaults, "kill_switch", "{ restore = \"0s\" }");
         config
     }
 }
@@ -62,6 +66,12 @@ impl Config {
     /// Sets a key of `[telemetry]`.
     pub fn telemetry(mut self, key: &str, value: &str) -> Config {
         put(&mut self.telemetry, key, value);
+        self
+    }
+
+    /// Sets a key of `[defaults]`. `kill_switch` is `{ restore = "0s" }` until set.
+    pub fn defaults(mut self, key: &str, value: &str) -> Config {
+        put(&mut self.defaults, key, value);
         self
     }
 
@@ -114,6 +124,7 @@ impl Config {
             ("server", &self.server),
             ("admin", &self.admin),
             ("telemetry", &self.telemetry),
+            ("defaults", &self.defaults),
         ];
         for (table, keys) in tables {
             let _ = writeln!(text, "[{table}]");
