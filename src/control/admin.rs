@@ -106,7 +106,11 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = aside(move || shared.live.metrics.exposition()).await;
+    let text = aside(move || {
+        shared.live.announce_switches();
+        shared.live.metrics.exposition()
+    })
+    .await;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     text.map_or_else(IntoResponse::into_response, |text| {
         (kind, text).into_response()

@@ -1,7 +1,7 @@
 //! What the gateway says about itself: `/api/v1/status`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,7 +23,11 @@ pub struct Status {
     pub figures: Figures,
     started: Duration,
     told: Mutex<Told>,
+    edits: Mutex<VecDeque<(u64, Arc<str>)>>,
 }
+
+/// Most edits whose author is remembered until the file is read.
+const MOST_EDITS: usize = 64;
 
 /// What the last looks led to. Times are since the Unix epoch.
 #[derive(Debug, Default)]
@@ -114,7 +118,31 @@ impl Status {
             figures: Figures::default(),
             started,
             told: Mutex::default(),
+            edits: Mutex::default(),
         }
+    }
+
+    /// Remembers who wrote the `switches.toml` of this digest, by the name of the token, so that
+    /// the changes it makes are logged under that name. To be called before the file is in place.
+    pub fn note_edit(&self, digest: u64, token: Arc<str>) {
+        let mut edits = self.edits();
+        edits.push_back((digest, token));
+        let surplus = edits.len().saturating_sub(MOST_EDITS);
+        edits.drain(..surplus);
+    }
+
+    /// Who wrote the file of this digest, if it was edited through the admin listener. The last
+    /// writer counts: the same bytes may be written again.
+    pub(super) fn editor(&self, digest: u64) -> Option<Arc<str>> {
+        let edits = self.edits();
+        let mut latest = edits.iter().rev();
+        latest
+            .find(|(edit, _)| *edit == digest)
+            .map(|(_, token)| Arc::clone(token))
+    }
+
+    fn edits(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<str>)>> {
+        self.edits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What control last told; for control to change.

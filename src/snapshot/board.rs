@@ -58,7 +58,7 @@ impl Board {
         !self.rules.is_empty()
     }
 
-    /// States in each route's metrics what the switches take now.
+    /// States in each route's metrics what the switches take now, and until when.
     pub fn announce(&self, table: &RouteTable, now: Duration) {
         for route in &table.routes {
             let rules = self.rules(route.id);
@@ -66,6 +66,8 @@ impl Board {
                 rules.shares(now).map(|share| share.fraction())
             });
             route.metrics.set_kill_share(share);
+            let expires = rules.and_then(|rules| rules.expires(now));
+            route.metrics.set_kill_expires(expires.unwrap_or_default());
         }
     }
 

@@ -71,6 +71,15 @@ impl Live {
         self.retired().push(before);
     }
 
+    /// States in the metrics what the switches take now: expiry and the return of traffic change
+    /// that without a new snapshot.
+    pub fn announce_switches(&self) {
+        let snapshot = self.load();
+        if snapshot.board.concerns_routes() {
+            snapshot.board.announce(&snapshot.table, Clock::unix());
+        }
+    }
+
     /// Frees snapshots that no worker holds any more; returns how many are still held.
     pub fn sweep(&self) -> usize {
         let mut retired = self.retired();

@@ -237,6 +237,12 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
 }
 
 fn collect_kills(f: &mut Families, route: &str, metrics: &RouteMetrics) {
+    f.gauge(
+        "seawall_kill_switch_expires_timestamp_seconds",
+        "When the next switch of the route ends by itself; 0 when none does.",
+        &[("route", route)],
+        f64::from_bits(read(&metrics.kill_expires)),
+    );
     for (mode, name) in MODES.into_iter().enumerate() {
         let labels = [("route", route), ("mode", name)];
         f.gauge(
@@ -244,6 +250,12 @@ fn collect_kills(f: &mut Families, route: &str, metrics: &RouteMetrics) {
             "Share of the route's traffic that the switch takes, 0 to 1.",
             &labels,
             f64::from_bits(read(&metrics.kill_share[mode])),
+        );
+        f.counter(
+            "seawall_kill_dry_run_total",
+            "Requests that a kill switch would have answered, were it no dry run.",
+            &labels,
+            read(&metrics.rehearsed[mode]),
         );
         f.counter(
             "seawall_killed_bytes_total",

@@ -59,7 +59,9 @@ pub struct RouteMetrics {
     pub(crate) refusals: [AtomicU64; Reason::COUNT],
     pub(crate) killed: Mode3<[AtomicU64; 6]>,
     pub(crate) killed_bytes: Mode3<AtomicU64>,
+    pub(crate) rehearsed: Mode3<AtomicU64>,
     pub(crate) kill_share: Mode3<AtomicU64>,
+    pub(crate) kill_expires: AtomicU64,
 }
 
 impl RouteMetrics {
@@ -101,6 +103,18 @@ impl RouteMetrics {
         if bytes > 0 {
             self.killed_bytes[mode].fetch_add(bytes, Relaxed);
         }
+    }
+
+    /// A dry run would have taken a request; `mode` is its index.
+    pub fn rehearsed(&self, mode: usize) {
+        self.rehearsed[mode].fetch_add(1, Relaxed);
+    }
+
+    /// States when the next switch of the route ends by itself, since the Unix epoch; zero: none
+    /// does.
+    pub fn set_kill_expires(&self, unix: Duration) {
+        self.kill_expires
+            .store(unix.as_secs_f64().to_bits(), Relaxed);
     }
 
     /// States the share of traffic that each mode takes, 0 to 1.
