@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header;
 use http::{Request, Response};
 
-use super::examine::Facts;
 use super::exchange::Exchange;
 use super::handle::limits;
 use super::headers::X_REQUEST_ID;
@@ -38,11 +37,11 @@ pub(crate) struct Absorbed {
     close: Close,
 }
 
-/// Takes a request off the walk, before anything that costs.
+/// Takes a request off the walk, before anything that costs, or where it waited: nothing of its
+/// body was read until then.
 pub(crate) async fn absorb(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
-    facts: &Facts,
     taken: Taken,
 ) -> Result<Absorbed, Refusal> {
     let snapshot = &exchange.view.snapshot;
@@ -59,7 +58,7 @@ pub(crate) async fn absorb(
         Mode::Archive => KillOutcome::Lost,
     };
     exchange.killed = Some((mode, outcome));
-    let close = drain(exchange, request, facts, max).await;
+    let close = drain(exchange, request, max).await;
     if close.is_err() {
         exchange.killed = Some((mode, KillOutcome::Aborted));
     }
@@ -72,14 +71,13 @@ pub(crate) async fn absorb(
 pub(crate) async fn drain(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
-    facts: &Facts,
     max: u64,
 ) -> Result<Close, Refusal> {
     if request.body().is_empty() {
         return Ok(Close(false));
     }
     let announced = request.body().announced();
-    if facts.expects_continue || announced.is_some_and(|bytes| bytes > max) {
+    if exchange.expects_continue || announced.is_some_and(|bytes| bytes > max) {
         return Ok(Close(true));
     }
     let limits = limits(&exchange.view, max);

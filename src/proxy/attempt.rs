@@ -8,11 +8,13 @@ use http::header;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
+use super::absorb::Taken;
 use super::budget::{Budget, TimedOut, within};
 use super::exchange::Exchange;
 use super::headers;
 use super::refusal::{CLOSE, Refusal};
 use super::reply::ReplyBody;
+use super::switch;
 use crate::config::HostRewrite;
 use crate::snapshot::Route;
 use crate::telemetry::{AttemptOutcome, UpstreamMetrics};
@@ -25,7 +27,18 @@ use crate::vocab::{By, Clock, Reason};
 /// An upstream's answer, its head checked.
 pub(crate) type Answered = Response<ResponseBody>;
 
-/// Gets a response head from the route's upstream.
+/// How the attempts at an upstream ended.
+// Lives for a moment on the stack; a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Got {
+    Answer(Answered),
+    /// While it waited, a switch took the request, untouched: what is sent is sent whole, or was
+    /// given back, or had no body.
+    Killed(Taken),
+}
+
+/// Gets a response head from the route's upstream. What waits asks the switch that holds now:
+/// after a connection was waited for, and before anything is sent once more.
 ///
 /// An endpoint that cannot be connected to is passed over: nothing was sent. A pooled connection
 /// that turns out to be closed is replaced once, if the request may be sent again.
@@ -33,7 +46,7 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     route: &Route,
-) -> Result<Answered, Refusal> {
+) -> Result<Got, Refusal> {
     let Some(upstream) = &route.upstream else {
         return Err(Reason::NoEndpoint.into());
     };
@@ -52,15 +65,28 @@ pub(crate) async fn run(
             now,
         };
         match attempt.at_endpoint(request).await {
-            Ok(response) => return Ok(response),
-            Err(Reason::ConnectFailed) => {
+            Ok(response) => return Ok(Got::Answer(response)),
+            Err(Stop::Killed(taken)) => return Ok(Got::Killed(taken)),
+            Err(Stop::Failed(Reason::ConnectFailed)) => {
                 failure = Reason::ConnectFailed;
                 now = Clock::now();
             }
-            Err(reason) => return Err(reason.into()),
+            Err(Stop::Failed(reason)) => return Err(reason.into()),
         }
     }
     Err(failure.into())
+}
+
+/// Why an endpoint gave no response head.
+enum Stop {
+    Failed(Reason),
+    Killed(Taken),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Stop {
+        Stop::Failed(reason)
+    }
 }
 
 struct Attempt<'a> {
@@ -75,10 +101,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Sends on pooled connections until one takes the request, else on a fresh one.
-    async fn at_endpoint(
-        &mut self,
-        request: &mut Request<RequestBody>,
-    ) -> Result<Answered, Reason> {
+    async fn at_endpoint(&mut self, request: &mut Request<RequestBody>) -> Result<Answered, Stop> {
         self.set_host(request.headers_mut());
         loop {
             let pooled = match self.resent {
@@ -88,24 +111,28 @@ impl Attempt<'_> {
             let connection = match pooled {
                 Some(connection) => connection,
                 None => {
-                    let connection = self.connect().await?;
+                    let connected = self.connect().await;
+                    self.ask_switch(request)?;
                     self.now = Clock::now();
-                    connection
+                    connected?
                 }
             };
             let reused = connection.reused;
             let copy = (reused && resendable(request)).then(|| Copy::of(request));
             match (self.send(connection, request).await, copy) {
                 (Ok(response), _) => return Ok(response),
-                (Err(Failed::Unsent(back)), _) if reused => *request = *back,
+                (Err(Failed::Unsent(back)), _) if reused => {
+                    *request = *back;
+                    self.ask_switch(request)?;
+                }
                 (Err(Failed::Sent(Reason::UpstreamReset)), Some(copy)) => {
                     self.now = Clock::now();
                     self.resent = true;
                     *request = copy.request();
-                    self.ask_switch()?;
+                    self.ask_switch(request)?;
                 }
-                (Err(Failed::Unsent(_)), _) => return Err(Reason::UpstreamReset),
-                (Err(Failed::Sent(reason)), _) => return Err(reason),
+                (Err(Failed::Unsent(_)), _) => return Err(Reason::UpstreamReset.into()),
+                (Err(Failed::Sent(reason)), _) => return Err(reason.into()),
             }
         }
     }
@@ -126,18 +153,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is sent again asks the switch that holds now.
-    fn ask_switch(&self) -> Result<(), Reason> {
-        let now = self.exchange.worker.view();
-        let same = Arc::ptr_eq(&now.snapshot.table, &self.exchange.view.snapshot.table);
-        let killed = same
-            && now
-                .snapshot
-                .rules(self.route.id)
-                .is_some_and(|rules| rules.plain().is_some());
-        match killed {
-            true => Err(Reason::Killed),
-            false => Ok(()),
+    fn ask_switch(&mut self, request: &Request<RequestBody>) -> Result<(), Stop> {
+        match switch::ask_again(self.exchange, request) {
+            Some(taken) => Err(Stop::Killed(taken)),
+            None => Ok(()),
         }
     }
 

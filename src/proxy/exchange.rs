@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Map, Value};
 
 use super::correlation;
+use super::displaced::Displaced;
 use super::headers;
 use super::peer::Peer;
 use super::worker::{View, Worker};
@@ -35,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) progress: Option<Arc<Progress>>,
     /// The client waits for 100 Continue: nothing of the body was sent yet.
     pub(crate) expects_continue: bool,
+    /// What the client sent of what the upstream gets otherwise.
+    pub(crate) displaced: Displaced,
     pub(crate) attempts: u32,
     pub(crate) sent: u64,
     /// The response was made whole; until then an end means that the client went away.
@@ -81,6 +84,7 @@ impl Exchange {
             killed: None,
             progress: None,
             expects_continue: false,
+            displaced: Displaced::default(),
             attempts: 0,
             sent: 0,
             complete: false,
@@ -92,6 +96,18 @@ impl Exchange {
     pub(crate) fn enter(&mut self, route: RouteId) {
         self.route = Some(route);
         self.metrics().begin();
+    }
+
+    /// Goes on in another view, where the same route may have another place.
+    pub(crate) fn adopt(&mut self, view: Arc<View>, route: RouteId) {
+        let kept = std::ptr::eq(self.metrics(), &*view.snapshot.route(route).metrics);
+        if !kept {
+            // The route was gone in between: this request is in flight at its successor.
+            self.metrics().leave();
+            view.snapshot.route(route).metrics.begin();
+        }
+        self.view = view;
+        self.route = Some(route);
     }
 
     /// The counters of the route, or of requests without one.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 
 use super::absorb;
-use super::attempt;
+use super::attempt::{self, Got};
+use super::displaced::Displaced;
 use super::examine::{self, Facts};
 use super::exchange::Exchange;
 use super::headers;
@@ -14,7 +15,7 @@ use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
 use super::switch;
 use super::worker::{View, Worker};
-use crate::config::{RespondSpec, Target};
+use crate::config::{HostRewrite, RespondSpec, Target};
 use crate::matching::Lookup;
 use crate::snapshot::Route;
 use crate::upstream::{BodyLimits, RequestBody};
@@ -60,7 +61,7 @@ async fn walk(
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);
     if let Some(taken) = switch::ask(exchange, request, target.route) {
-        return absorb::absorb(exchange, request, &facts, taken)
+        return absorb::absorb(exchange, request, taken)
             .await
             .map(Answer::Absorbed);
     }
@@ -68,17 +69,20 @@ async fn walk(
         return Err(Reason::UpgradeRefused.into());
     }
     if let Target::Respond(_) = route.spec.target {
-        let close = absorb::drain(exchange, request, &facts, route.max_body).await;
+        let close = absorb::drain(exchange, request, route.max_body).await;
         return close.map(|close| Answer::Respond(target.route, close));
     }
     if facts.seen.via && examine::loops(request.headers(), &view.via) {
         return Err(Reason::Loop.into());
     }
     bound_body(exchange, request, route)?;
-    prepare(exchange, request, &facts, target.path)?;
-    attempt::run(exchange, request, route)
-        .await
-        .map(Answer::Upstream)
+    prepare(exchange, request, &facts, (route, target.path))?;
+    match attempt::run(exchange, request, route).await? {
+        Got::Answer(response) => Ok(Answer::Upstream(response)),
+        Got::Killed(taken) => absorb::absorb(exchange, request, taken)
+            .await
+            .map(Answer::Absorbed),
+    }
 }
 
 /// Where a request goes, and the path that was matched if it is not the one received.
@@ -131,24 +135,25 @@ pub(crate) fn limits(view: &View, max: u64) -> BodyLimits {
 
 /// Makes the request the one that the upstream gets.
 fn prepare(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     facts: &Facts,
-    path: Option<String>,
+    destination: (&Route, Option<String>),
 ) -> Result<(), Refusal> {
-    let route = exchange
-        .view
-        .snapshot
-        .route(exchange.route.unwrap_or(RouteId(0)));
+    let (route, path) = destination;
+    let mut displaced = Displaced::default();
     if !facts.seen.host {
+        displaced.without_host();
         headers::give_host(request, route);
+    } else if route.spec.host_rewrite != HostRewrite::Keep {
+        displaced.keep(request.headers(), &http::header::HOST);
     }
     headers::retarget(request, route, path)?;
     let map = request.headers_mut();
-    headers::prepare_request(map, facts, &exchange.peer, &exchange.view);
-    map.insert(headers::X_REQUEST_ID, exchange.request_id.clone());
-    headers::edit(map, &route.spec.request_headers);
+    headers::prepare_request(map, facts, exchange, &mut displaced);
+    headers::edit_request(map, &route.spec.request_headers, &mut displaced);
     headers::frame(request, facts);
+    exchange.displaced = displaced;
     Ok(())
 }
 

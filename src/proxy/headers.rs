@@ -7,9 +7,10 @@ use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 use ipnet::IpNet;
 
+use super::displaced::Displaced;
 use super::examine::Facts;
+use super::exchange::Exchange;
 use super::peer::Peer;
-use super::worker::View;
 use crate::config::HeaderEdits;
 use crate::snapshot::Route;
 use crate::upstream::RequestBody;
@@ -23,6 +24,18 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What the gateway itself writes into every request: none of these lines is the client's.
+pub(crate) const GIVEN: [HeaderName; 7] = [
+    X_REQUEST_ID,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    X_REAL_IP,
+    header::VIA,
+    header::TRANSFER_ENCODING,
+];
 
 /// The address that the request is taken to come from: the rightmost X-Forwarded-For entry that
 /// is no trusted proxy, believed only from one.
@@ -53,19 +66,28 @@ fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&ip))
 }
 
-/// Makes a request's headers what the upstream gets.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, facts: &Facts, peer: &Peer, view: &View) {
-    remove_hop_by_hop(headers, facts);
-    forward(
-        headers,
-        facts,
-        peer,
-        &view.snapshot.settings().server.trusted_proxies,
-    );
+/// Makes a request's headers what the upstream gets; `displaced` keeps what the client sent.
+pub(crate) fn prepare_request(
+    headers: &mut HeaderMap,
+    facts: &Facts,
+    exchange: &Exchange,
+    displaced: &mut Displaced,
+) {
+    let view = &exchange.view;
+    let trusted = &view.snapshot.settings().server.trusted_proxies;
+    remove_hop_by_hop(headers, facts, displaced);
+    match is_trusted(exchange.peer.ip(), trusted) {
+        true => extend_forwarding(headers, &exchange.peer, trusted, displaced),
+        false => begin_forwarding(headers, facts, &exchange.peer, displaced),
+    }
+    if facts.seen.via {
+        displaced.keep(headers, &header::VIA);
+    }
     headers.append(header::VIA, view.via.clone());
+    displaced.set(headers, X_REQUEST_ID, exchange.request_id.clone());
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap, facts: &Facts) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, facts: &Facts, displaced: &mut Displaced) {
     let seen = &facts.seen;
     let fixed = [
         (seen.connection, header::CONNECTION),
@@ -74,48 +96,59 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, facts: &Facts) {
         (seen.te, header::TE),
         (seen.transfer_encoding, header::TRANSFER_ENCODING),
         (seen.upgrade, header::UPGRADE),
+        (seen.upgrade, HTTP2_SETTINGS),
         (seen.expect, header::EXPECT),
     ];
     for (there, name) in fixed {
         if there {
-            headers.remove(name);
+            displaced.remove(headers, &name);
         }
     }
-    if seen.upgrade {
-        headers.remove("http2-settings");
-    }
     for name in &facts.nominated {
-        headers.remove(name);
+        displaced.remove(headers, name);
     }
 }
 
-/// Sets the forwarding fields from the connection; appends to what a trusted proxy sent.
-fn forward(headers: &mut HeaderMap, facts: &Facts, peer: &Peer, trusted: &[IpNet]) {
-    let host = headers.get(header::HOST).cloned();
-    if is_trusted(peer.ip(), trusted) {
-        let client = client_ip(headers, peer, trusted);
-        let chain = forwarded_chain(headers, peer);
-        headers.insert(X_FORWARDED_FOR, chain);
-        if let Ok(client) = HeaderValue::try_from(client.to_string()) {
-            headers.insert(X_REAL_IP, client);
-        }
-        headers
-            .entry(X_FORWARDED_PROTO)
-            .or_insert(HeaderValue::from_static("http"));
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert(host);
-        }
-        return;
+/// Appends to the forwarding fields that a trusted proxy sent.
+fn extend_forwarding(
+    headers: &mut HeaderMap,
+    peer: &Peer,
+    trusted: &[IpNet],
+    displaced: &mut Displaced,
+) {
+    let client = client_ip(headers, peer, trusted);
+    let chain = forwarded_chain(headers, peer);
+    displaced.set(headers, X_FORWARDED_FOR, chain);
+    if let Ok(client) = HeaderValue::try_from(client.to_string()) {
+        displaced.set(headers, X_REAL_IP, client);
     }
+    displaced.keep(headers, &X_FORWARDED_PROTO);
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        displaced.keep(headers, &X_FORWARDED_HOST);
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+/// Sets the forwarding fields from the connection.
+fn begin_forwarding(
+    headers: &mut HeaderMap,
+    facts: &Facts,
+    peer: &Peer,
+    displaced: &mut Displaced,
+) {
     if facts.seen.forwarded {
-        headers.remove(FORWARDED);
+        displaced.remove(headers, &FORWARDED);
     }
-    headers.insert(X_FORWARDED_FOR, peer.ip_text.clone());
-    headers.insert(X_REAL_IP, peer.ip_text.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    match host {
-        Some(host) => drop(headers.insert(X_FORWARDED_HOST, host)),
-        None => drop(headers.remove(X_FORWARDED_HOST)),
+    displaced.set(headers, X_FORWARDED_FOR, peer.ip_text.clone());
+    displaced.set(headers, X_REAL_IP, peer.ip_text.clone());
+    let http = HeaderValue::from_static("http");
+    displaced.set(headers, X_FORWARDED_PROTO, http);
+    match headers.get(header::HOST).cloned() {
+        Some(host) => displaced.set(headers, X_FORWARDED_HOST, host),
+        None => displaced.remove(headers, &X_FORWARDED_HOST),
     }
 }
 
@@ -192,6 +225,24 @@ pub(crate) fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
     for (name, value) in &edits.add {
         headers.append(name, value.clone());
     }
+}
+
+/// Applies a route's edits to a request; `displaced` keeps what the client sent.
+pub(crate) fn edit_request(
+    headers: &mut HeaderMap,
+    edits: &HeaderEdits,
+    displaced: &mut Displaced,
+) {
+    for name in names(edits).filter(|name| !GIVEN.contains(name)) {
+        displaced.keep(headers, name);
+    }
+    edit(headers, edits);
+}
+
+/// The fields that edits touch.
+pub(crate) fn names(edits: &HeaderEdits) -> impl Iterator<Item = &HeaderName> {
+    let written = edits.set.iter().chain(&edits.add);
+    edits.remove.iter().chain(written.map(|(name, _)| name))
 }
 
 /// Checks the framing of a response and removes what is not for the client.

@@ -4,6 +4,7 @@ mod absorb;
 mod attempt;
 mod budget;
 mod correlation;
+mod displaced;
 mod examine;
 mod exchange;
 mod gateway;

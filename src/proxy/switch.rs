@@ -1,12 +1,13 @@
 //! Asks the switches of a route about a request.
 
-use http::Request;
+use http::{HeaderMap, Request};
 
 use super::absorb::Taken;
 use super::exchange::Exchange;
 use super::headers;
 use crate::matching::Asker;
-use crate::policy::rules::{Rules, Verdict};
+use crate::policy::rules::{Decision, Rules, Verdict};
+use crate::snapshot::{Route, RouteTable};
 use crate::upstream::RequestBody;
 use crate::vocab::{Clock, RouteId};
 
@@ -20,23 +21,70 @@ pub(crate) fn ask(
     if let Some(order) = rules.plain() {
         return Some(Taken { route, order });
     }
-    decide(exchange, request, rules).map(|order| Taken { route, order })
+    let decision = decide(exchange, rules, request.headers(), request.uri().query());
+    if let Some(mode) = decision.rehearsed {
+        exchange.metrics().rehearsed(mode.index());
+    }
+    taken(route, decision.verdict)
+}
+
+/// The switch that takes this request now, after it has waited: other switches may hold than
+/// when it came. They are asked about the request as the client sent it; the exchange goes on
+/// in the view of the switch that takes it.
+///
+/// A route that is gone by then takes no switch: its requests end under their old policies. A
+/// dry run counted the request when it came, or not at all.
+pub(crate) fn ask_again(exchange: &mut Exchange, request: &Request<RequestBody>) -> Option<Taken> {
+    if !exchange.worker.is_outdated(&exchange.view) {
+        return None;
+    }
+    let view = exchange.worker.view();
+    let before = exchange.view.snapshot.route(exchange.route?);
+    let route = successor(&view.snapshot.table, before)?;
+    let rules = view.snapshot.rules(route)?;
+    let taken = match rules.plain() {
+        Some(order) => Taken { route, order },
+        None => {
+            let headers = exchange.displaced.restored(request.headers(), before);
+            let query = request.uri().query();
+            taken(route, decide(exchange, rules, &headers, query).verdict)?
+        }
+    };
+    exchange.adopt(view, route);
+    Some(taken)
+}
+
+/// The route of the same name in another table.
+fn successor(table: &RouteTable, before: &Route) -> Option<RouteId> {
+    let same = |route: &&Route| route.spec.name == before.spec.name;
+    if let Some(route) = table.routes.get(before.id.index()).filter(same) {
+        return Some(route.id);
+    }
+    let name = &before.spec.name;
+    let found = table
+        .routes
+        .binary_search_by(|route| route.spec.name.cmp(name));
+    found.ok().map(|index| table.routes[index].id)
 }
 
 fn decide(
     exchange: &Exchange,
-    request: &Request<RequestBody>,
     rules: &Rules,
-) -> Option<crate::policy::rules::OrderAt> {
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Decision {
     let trusted = &exchange.view.snapshot.settings().server.trusted_proxies;
     let asker = Asker {
-        headers: request.headers(),
-        client: headers::client_ip(request.headers(), &exchange.peer, trusted),
-        query: request.uri().query(),
+        headers,
+        client: headers::client_ip(headers, &exchange.peer, trusted),
+        query,
     };
-    let id = exchange.request_id.as_bytes();
-    match rules.decide(&asker, id, Clock::unix()).verdict {
-        Verdict::Kill(order) => Some(order),
+    rules.decide(&asker, exchange.request_id.as_bytes(), Clock::unix())
+}
+
+fn taken(route: RouteId, verdict: Verdict) -> Option<Taken> {
+    match verdict {
+        Verdict::Kill(order) => Some(Taken { route, order }),
         Verdict::Pass => None,
     }
 }

@@ -57,6 +57,11 @@ impl Worker {
         Arc::clone(&view)
     }
 
+    /// Whether another snapshot was published since this view. One atomic load.
+    pub(crate) fn is_outdated(&self, view: &View) -> bool {
+        view.generation != self.live.generation()
+    }
+
     /// Lets go of an outdated snapshot also when no request comes, and of idle connections.
     pub fn tidy(&self) {
         let _ = self.view();

@@ -75,6 +75,11 @@ impl RouteMetrics {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
+    /// A request that began here ends elsewhere.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
     /// A request ended.
     pub fn end(&self, by: By, code: u16, duration: Duration) {
         self.in_flight.fetch_sub(1, Relaxed);
