@@ -5,7 +5,10 @@
 mod ask;
 pub mod check;
 mod demo;
+mod disk;
+mod explain;
 mod healthcheck;
+mod moment;
 mod run;
 mod running;
 
@@ -36,6 +39,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Says which route takes a request, what its switches do to it, and every policy.
+    Explain(explain::ExplainArguments),
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
@@ -55,6 +60,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match command.unwrap_or_else(|| Command::Run(run::RunArguments::default())) {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Check { json } => check::run(&config, json),
+        Command::Explain(arguments) => explain::run(&config, arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }

@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 use super::cursor::{Cursor, Decoded, Single};
 use super::file::Environment;
 use super::report::{Complaint, did_you_mean};
-use super::tokens::tokens;
 use super::settings::{AccessLog, AdminSettings, ServerSettings, TelemetrySettings};
+use super::tokens::tokens;
 use super::tree::Node;
 use super::value::{
     address, byte_rate, count, duration, expected, header_name, positive_duration, positive_size,

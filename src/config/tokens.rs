@@ -123,18 +123,39 @@ mod tests {
         let token = &settings.admin.tokens["amy"];
         assert!(bool::from(token.equals(TOKEN.as_bytes())));
         assert!(!format!("{settings:?}").contains("s3cr3t"));
-        assert!(read("[admin]\ntokens = {}\n").unwrap().admin.tokens.is_empty());
+        assert!(
+            read("[admin]\ntokens = {}\n")
+                .unwrap()
+                .admin
+                .tokens
+                .is_empty()
+        );
     }
 
     #[test]
     fn no_error_shows_a_token() {
         for (text, expected) in [
-            ("[admin]\ntokens = { amy = \"s3cr3t\" }\n", "at least 16 characters, found 6"),
+            (
+                "[admin]\ntokens = { amy = \"s3cr3t\" }\n",
+                "at least 16 characters, found 6",
+            ),
             ("[admin.tokens]\namy = \"s3cr3t\"\n", "at least 16"),
-            ("[admin.tokens]\namy = \"s3cr3t 0123456789abcdef\"\n", "without spaces"),
-            ("[admin.tokens]\namy = \"s3cr3t-0123456789abcdef\nbob = 1\n", "seawall.toml:2"),
-            ("[admin]\ntokens.amy = [\"s3cr3t-0123456789abcdef\"]\n", "expected a string"),
-            ("[admin]\ntokens = \"s3cr3t-0123456789abcdef\"\n", "expected a table of names"),
+            (
+                "[admin.tokens]\namy = \"s3cr3t 0123456789abcdef\"\n",
+                "without spaces",
+            ),
+            (
+                "[admin.tokens]\namy = \"s3cr3t-0123456789abcdef\nbob = 1\n",
+                "seawall.toml:2",
+            ),
+            (
+                "[admin]\ntokens.amy = [\"s3cr3t-0123456789abcdef\"]\n",
+                "expected a string",
+            ),
+            (
+                "[admin]\ntokens = \"s3cr3t-0123456789abcdef\"\n",
+                "expected a table of names",
+            ),
             ("admin = { tokens = { amy = \"s3cr3t\" } }\n", "at least 16"),
             (
                 "[admin.tokens]\na = \"s3cr3t-0123456789abcdef\"\nb = \"s3cr3t-0123456789abcdef\"\n",

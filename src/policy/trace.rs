@@ -70,9 +70,7 @@ impl Rules {
     /// `None` when requests, not clients, are told apart.
     pub fn standing(&self, asker: &Asker<'_>) -> Option<f64> {
         match self.sticky {
-            Sticky::ClientIp | Sticky::Header(_) => {
-                Some(share::standing(self.hash(asker, b"")))
-            }
+            Sticky::ClientIp | Sticky::Header(_) => Some(share::standing(self.hash(asker, b""))),
             Sticky::Request => None,
         }
     }
@@ -181,9 +179,8 @@ mod tests {
                 assert_ne!(*outcome, Outcome::Takes);
             }
             let mut dry = steps.iter().filter(|(clause, _)| clause.dry_run);
-            let rehearsed = dry.find(|(_, outcome)| {
-                matches!(outcome, Outcome::WouldTake | Outcome::WouldPass)
-            });
+            let rehearsed =
+                dry.find(|(_, outcome)| matches!(outcome, Outcome::WouldTake | Outcome::WouldPass));
             let would = matches!(rehearsed, Some((_, Outcome::WouldTake)));
             assert_eq!(decision.rehearsed.is_some(), would);
         }

@@ -1,0 +1,161 @@
+//! What the switches do to a request, step by step.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::moment::rfc3339;
+use crate::config::RouteSettings;
+use crate::matching::Asker;
+use crate::policy::kill::{KillKey, KillSettings, Mode};
+use crate::policy::rules::{Clause, Rules, Subject};
+use crate::policy::trace::Outcome;
+
+/// What the switches say.
+#[derive(Debug, Serialize)]
+pub(super) struct Kill {
+    /// `killed`, `passes`, or `share`: it depends on the request alone.
+    pub(super) verdict: &'static str,
+    /// What tells clients apart for `percent`.
+    pub(super) sticky: String,
+    /// Where this client stands among all, 0 to 100: a switch takes those below its percentage.
+    pub(super) standing: Option<f64>,
+    /// Over how long traffic comes back when a switch ends.
+    pub(super) restore: String,
+    /// The entries that concern the route, in order of precedence.
+    pub(super) entries: Vec<EntryReport>,
+    /// What would kill the request, one after the other, if what kills it now were restored.
+    pub(super) then: Vec<EntryReport>,
+}
+
+/// One entry, and what it says to the request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct EntryReport {
+    /// The key to restore: that of the plan, if a plan brought the entry.
+    pub(super) key: String,
+    /// The key inside the plan.
+    pub(super) within: Option<String>,
+    /// A mode, or `off`.
+    pub(super) mode: &'static str,
+    /// What a killed request is answered.
+    pub(super) status: Option<u16>,
+    pub(super) percent: f64,
+    pub(super) when: Option<String>,
+    pub(super) until: Option<String>,
+    pub(super) dry_run: bool,
+    pub(super) reason: Option<String>,
+    pub(super) owner: Option<String>,
+    /// What it says to this request.
+    pub(super) outcome: &'static str,
+}
+
+/// What the switches say to a request of the route.
+pub(super) fn kill(
+    route: &RouteSettings,
+    settings: &KillSettings,
+    asker: &Asker<'_>,
+    now: Duration,
+) -> Kill {
+    let subject = Subject {
+        name: &route.name,
+        tier: route.tier,
+        own: &route.kill_switch,
+    };
+    let rules = Rules::compile(subject, settings, None, now);
+    let steps: Vec<(&Clause, Outcome)> = rules
+        .iter()
+        .flat_map(|rules| rules.trace(asker, now))
+        .collect();
+    let deciding = steps.iter().find(|(_, outcome)| outcome.decides());
+    let shares = steps.iter().any(|(clause, _)| is_partial(clause));
+    Kill {
+        verdict: match deciding {
+            Some((_, Outcome::Takes)) => "killed",
+            Some((_, Outcome::TakesSome)) => "share",
+            Some(_) | None => "passes",
+        },
+        sticky: route.kill_switch.sticky.to_string(),
+        standing: rules
+            .as_ref()
+            .filter(|_| shares)
+            .and_then(|rules| rules.standing(asker)),
+        restore: crate::vocab::format_duration(route.kill_switch.restore),
+        entries: steps
+            .iter()
+            .map(|(clause, outcome)| report(clause, *outcome))
+            .collect(),
+        then: then(subject, settings, asker, now),
+    }
+}
+
+fn is_partial(clause: &Clause) -> bool {
+    let percent = clause.share.percent();
+    percent > 0.0 && percent < 100.0
+}
+
+/// Restores what kills the request, again and again, until it passes.
+fn then(
+    subject: Subject<'_>,
+    settings: &KillSettings,
+    asker: &Asker<'_>,
+    now: Duration,
+) -> Vec<EntryReport> {
+    let mut left = settings.clone();
+    let mut restored = BTreeSet::new();
+    let mut found = Vec::new();
+    while let Some(rules) = Rules::compile(subject, &left, None, now) {
+        let mut steps = rules.trace(asker, now);
+        let taking = steps.find(|(_, outcome)| outcome.decides());
+        let Some((clause, outcome @ (Outcome::Takes | Outcome::TakesSome))) = taking else {
+            break;
+        };
+        let key = key_of(clause);
+        left.remove(&key);
+        if !restored.insert(key) {
+            break;
+        }
+        found.push(report(clause, outcome));
+    }
+    found.into_iter().skip(1).collect()
+}
+
+/// The key under `[kill]` that brought a clause.
+fn key_of(clause: &Clause) -> KillKey {
+    match &clause.origin.plan {
+        Some(plan) => KillKey::Plan(plan.clone()),
+        None => clause.origin.key.clone(),
+    }
+}
+
+fn report(clause: &Clause, outcome: Outcome) -> EntryReport {
+    let order = clause.order.as_ref();
+    let plan = clause.origin.plan.as_ref();
+    EntryReport {
+        key: key_of(clause).to_string(),
+        within: plan.map(|_| clause.origin.key.to_string()),
+        mode: order.map_or("off", |order| Mode::as_str(order.mode)),
+        status: order.map(|order| order.status.as_u16()),
+        percent: clause.share.percent(),
+        when: (!clause.when.is_always()).then(|| clause.when.to_string()),
+        until: clause.until.map(rfc3339),
+        dry_run: clause.dry_run,
+        reason: order.and_then(|order| order.reason.as_deref().map(str::to_owned)),
+        owner: order.and_then(|order| order.owner.as_deref().map(str::to_owned)),
+        outcome: name(outcome),
+    }
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Takes => "takes it",
+        Outcome::TakesSome => "takes its share of all requests",
+        Outcome::Outside => "lets it pass: this client is outside the share",
+        Outcome::Exempts => "lets it pass: off",
+        Outcome::OtherRequests => "passed over: its conditions do not hold",
+        Outcome::Expired => "passed over: expired",
+        Outcome::WouldTake => "passed over: a dry run, which would have taken it",
+        Outcome::WouldPass => "passed over: a dry run, which would have let it pass",
+        Outcome::NotAsked => "not asked",
+    }
+}
