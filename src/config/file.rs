@@ -40,6 +40,16 @@ impl SourceFile {
             digest: digest(text.as_bytes()),
         }
     }
+
+    /// A file of that name and these bytes. Those that are not UTF-8 become U+FFFD, which
+    /// [`super::read_switch_entries`] reports: one bad byte must not refuse the entries beside it.
+    pub fn of_bytes(path: impl Into<PathBuf>, bytes: &[u8]) -> SourceFile {
+        SourceFile {
+            path: path.into(),
+            digest: digest(bytes),
+            text: String::from_utf8_lossy(bytes).into(),
+        }
+    }
 }
 
 /// Length and checksum: two edits that collide would need both to agree.
@@ -182,8 +192,7 @@ pub fn ignored_files(dir: &Path) -> Vec<PathBuf> {
 
 /// Reads `switches.toml`; `None` when there is no such file.
 ///
-/// Bytes that are not UTF-8 are read as U+FFFD, which [`super::read_switch_entries`] reports:
-/// one bad byte must not refuse the entries beside it.
+/// Bytes that are not UTF-8 are read as [`SourceFile::of_bytes`] says.
 ///
 /// # Errors
 /// Whatever keeps it from being read.
@@ -194,11 +203,7 @@ pub fn read_switches(dir: &Path) -> io::Result<Option<SourceFile>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(Some(SourceFile {
-        path,
-        digest: digest(&bytes),
-        text: String::from_utf8_lossy(&bytes).into(),
-    }))
+    Ok(Some(SourceFile::of_bytes(path, &bytes)))
 }
 
 #[cfg(test)]

@@ -7,19 +7,24 @@ mod answer;
 mod cursor;
 mod diff;
 mod entries;
+mod edit;
+mod entry_text;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
+mod mentions;
 mod merge;
 mod moment;
 mod plans;
+mod proposals;
 mod report;
 mod routes;
 mod salvage;
 mod server;
 mod settings;
+mod statements;
 mod switches;
 mod tokens;
 mod tree;
@@ -28,6 +33,8 @@ mod validate;
 mod value;
 mod when;
 
+pub use edit::{Change, Difference, EditError, Edited, edit};
+pub use entry_text::{EntryText, JsonRefusal};
 pub use error::{Problem, Severity};
 pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,

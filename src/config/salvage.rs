@@ -351,13 +351,13 @@ fn parse(text: &str, base: usize) -> Option<Table<'_>> {
 }
 
 /// Whether a line opens a string or a bracket that it does not close.
-fn leaves_open(line: &str) -> bool {
+pub(super) fn leaves_open(line: &str) -> bool {
     let count = |set: [char; 2]| line.matches(set).count();
     line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
 }
 
 /// The key a text begins with, in quotes or not, well-formed or not.
-fn leading_key(text: &str) -> &str {
+pub(super) fn leading_key(text: &str) -> &str {
     let text = text.trim_start().trim_start_matches(['"', '\'', '[']);
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
     &text[..end.unwrap_or(text.len())]
