@@ -1,10 +1,14 @@
 //! Log lines of what changed and of what is wrong: one structured line each.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::switches::{Entries, reached};
+use super::listing::{Listed, entries, modes, routes_of_plan};
+use super::status::rfc3339;
+use super::switches::Entries;
 use crate::config::{Problem, RouteSettings};
-use crate::policy::kill::{KillEntry, KillKey, Mode, Position, Setting};
+use crate::policy::kill::{KillKey, Mode, PlanUse, Position, Setting};
 
 /// Most route names that one line lists.
 const NAMES: usize = 20;
@@ -34,70 +38,188 @@ pub(super) fn changes(before: &Entries, after: &Entries) -> Vec<Change> {
     keys.into_iter().filter_map(change).collect()
 }
 
-/// Logs each change. `digest` is that of the file, if there is one.
-pub(super) fn log_changes(changes: &[Change], routes: &[RouteSettings], digest: Option<u64>) {
-    let digest = digest.map_or_else(String::new, |digest| format!("{digest:016x}"));
-    for change in changes {
-        let entry = change.to.as_ref().or(change.from.as_ref()).and_then(first);
-        let word = |text: fn(&KillEntry) -> &Option<std::sync::Arc<str>>| {
-            entry.and_then(|entry| text(entry).as_deref()).unwrap_or("")
-        };
-        let from = position(&change.key, change.from.as_ref().and_then(first), routes);
-        let to = position(&change.key, change.to.as_ref().and_then(first), routes);
-        let exempt = matches!(change.to.as_ref().and_then(first), Some(entry) if entry.position == Position::Off);
-        tracing::info!(
-            key = %change.key,
-            routes = %names(reached(&change.key, routes)),
-            from = %from,
-            to = %to,
-            mode = %if to == "off" { &from } else { &to },
-            percent = 100,
-            exempt,
-            reason = word(|entry| &entry.reason),
-            owner = word(|entry| &entry.owner),
-            source = "file",
-            %digest,
-            "kill switch changed"
-        );
-    }
+/// The file that says so, and who wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Writer {
+    /// Digest of the file's bytes, if there is a file.
+    pub(super) digest: Option<u64>,
+    /// The name of the token that edited it, if it was edited through the admin listener.
+    pub(super) token: Option<Arc<str>>,
 }
 
-/// The entry that a key begins with.
-pub(super) fn first(setting: &Setting) -> Option<&KillEntry> {
-    match setting {
-        Setting::Entries(entries) => entries.first(),
-        Setting::Plan(_) => None,
-    }
-}
-
-/// What an entry does to the routes of its key: `"off"`, or the mode; several modes, with
-/// commas, when the entry leaves the mode to routes that differ.
-pub(super) fn position(
-    key: &KillKey,
-    entry: Option<&KillEntry>,
-    routes: &[RouteSettings],
-) -> String {
-    match entry.map(|entry| entry.position) {
-        None | Some(Position::Off) => "off".to_owned(),
-        Some(Position::Thrown(Some(mode))) => mode.as_str().to_owned(),
-        Some(Position::Thrown(None)) => {
-            let modes: BTreeSet<Mode> = reached(key, routes)
-                .filter_map(|route| route.kill_switch.mode)
-                .collect();
-            let modes: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
-            if modes.is_empty() {
-                "off".to_owned()
-            } else {
-                modes.join(",")
-            }
+impl Writer {
+    /// Where the entries of this plan, or of none, come from.
+    pub(super) fn source(&self, plan: Option<&Arc<str>>) -> &'static str {
+        match (plan, &self.token) {
+            (Some(_), _) => "plan",
+            (None, Some(_)) => "admin",
+            (None, None) => "file",
         }
     }
 }
 
-/// Names with commas, cut with a count.
-fn names<'a>(routes: impl Iterator<Item = &'a RouteSettings>) -> String {
-    let all: Vec<&str> = routes.map(|route| &*route.name).collect();
-    cut(&all)
+/// What one line says about one switch.
+#[derive(Debug, Default)]
+pub(super) struct Line<'a> {
+    pub(super) key: String,
+    pub(super) plan: Option<&'a Arc<str>>,
+    pub(super) routes: String,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) mode: String,
+    pub(super) percent: f64,
+    pub(super) when: Option<String>,
+    pub(super) until: Option<Duration>,
+    pub(super) reason: Option<Arc<str>>,
+    pub(super) owner: Option<Arc<str>>,
+    pub(super) exempt: bool,
+}
+
+impl Line<'_> {
+    /// Logs it. `message` is what happened.
+    pub(super) fn log(&self, message: &str, writer: &Writer) {
+        // Whole percentages are written as such; there are only 101.
+        #[allow(clippy::cast_possible_truncation)]
+        let whole = self.percent as i64;
+        let percent: &dyn tracing::Value = match self.percent.fract() == 0.0 {
+            true => &whole,
+            false => &self.percent,
+        };
+        let digest = writer.digest.map(|digest| format!("{digest:016x}"));
+        tracing::info!(
+            key = self.key,
+            plan = self.plan.map(|plan| &**plan),
+            routes = self.routes,
+            from = self.from,
+            to = self.to,
+            mode = self.mode,
+            percent,
+            when = self.when,
+            until = self.until.map(rfc3339),
+            exempt = self.exempt,
+            reason = self.reason.as_deref().unwrap_or(""),
+            owner = self.owner.as_deref().unwrap_or(""),
+            source = writer.source(self.plan),
+            token = writer.token.as_deref(),
+            digest = digest.unwrap_or_default(),
+            "{message}"
+        );
+    }
+}
+
+/// Logs each change: one line for each entry of its key that is not what it was.
+pub(super) fn log_changes(changes: &[Change], routes: &[RouteSettings], writer: &Writer) {
+    for change in changes {
+        for line in lines(change, routes) {
+            line.log("kill switch changed", writer);
+        }
+    }
+}
+
+fn lines<'a>(change: &'a Change, routes: &[RouteSettings]) -> Vec<Line<'a>> {
+    let list = |setting: &'a Option<Setting>| {
+        let setting = setting.as_ref();
+        setting.map_or_else(Vec::new, |setting| entries(&change.key, setting))
+    };
+    let (from, to) = (list(&change.from), list(&change.to));
+    let mut pairs = pairs(&from, &to);
+    let plan = plan_line(change, routes);
+    if pairs.is_empty() && plan.is_none() {
+        // The same entries in another order.
+        pairs.extend(from.first().zip(to.first()).map(|(f, t)| (Some(f), Some(t))));
+    }
+    let lines = pairs.into_iter().map(|(from, to)| line(from, to, routes));
+    plan.into_iter().chain(lines.flatten()).collect()
+}
+
+type Pair<'l, 'a> = (Option<&'l Listed<'a>>, Option<&'l Listed<'a>>);
+
+/// Entries before and now that differ. An entry is known by its key and its condition.
+fn pairs<'l, 'a>(from: &'l [Listed<'a>], to: &'l [Listed<'a>]) -> Vec<Pair<'l, 'a>> {
+    let mut before: Vec<&Listed<'a>> = from.iter().collect();
+    let mut pairs = Vec::new();
+    for now in to {
+        let same = |other: &&Listed<'a>| other.key == now.key && other.entry.when == now.entry.when;
+        let found = before.iter().position(same).map(|at| before.remove(at));
+        if found.is_none_or(|found| found.entry != now.entry) {
+            pairs.push((found, Some(now)));
+        }
+    }
+    pairs.extend(before.into_iter().map(|gone| (Some(gone), None)));
+    pairs
+}
+
+fn line<'a>(
+    from: Option<&Listed<'a>>,
+    to: Option<&Listed<'a>>,
+    routes: &[RouteSettings],
+) -> Option<Line<'a>> {
+    let listed = to.or(from)?;
+    let entry = &listed.entry;
+    let thrown = [to, from].into_iter().flatten();
+    let thrown = thrown.filter(|listed| listed.entry.position != Position::Off);
+    let mode = thrown.map(|listed| words(&modes(listed.key, &listed.entry, routes)));
+    let when = (!entry.when.is_always()).then(|| entry.when.to_string());
+    Some(Line {
+        key: listed.key.to_string(),
+        plan: listed.plan,
+        routes: cut(&listed.routes(routes)),
+        from: position(from, routes),
+        to: position(to, routes),
+        mode: mode.into_iter().next().unwrap_or_else(|| "off".to_owned()),
+        percent: entry.share.percent(),
+        when,
+        until: entry.until,
+        reason: entry.reason.clone(),
+        owner: entry.owner.clone(),
+        exempt: to.is_some_and(|to| to.entry.position == Position::Off),
+    })
+}
+
+/// A plan as a whole, if the change is one.
+fn plan_line<'a>(change: &'a Change, routes: &[RouteSettings]) -> Option<Line<'a>> {
+    let plan = |setting: &'a Option<Setting>| match setting {
+        Some(Setting::Plan(plan)) => Some(plan),
+        Some(Setting::Entries(_)) | None => None,
+    };
+    let (from, to) = (plan(&change.from), plan(&change.to));
+    let now = to.or(from)?;
+    let word = |plan: Option<&PlanUse>| match plan {
+        Some(plan) if plan.on && plan.dry_run => "dry_run",
+        Some(plan) if plan.on => "on",
+        Some(_) | None => "off",
+    };
+    Some(Line {
+        key: change.key.to_string(),
+        routes: cut(&routes_of_plan(now, routes)),
+        from: word(from).to_owned(),
+        to: word(to).to_owned(),
+        mode: if now.on { "on" } else { "off" }.to_owned(),
+        percent: 100.0,
+        until: now.until,
+        reason: now.reason.clone(),
+        owner: now.owner.clone(),
+        ..Line::default()
+    })
+}
+
+/// What an entry does to the routes of its key: `"off"`, `"dry_run"`, or the mode.
+fn position(listed: Option<&Listed<'_>>, routes: &[RouteSettings]) -> String {
+    match listed {
+        Some(listed) if listed.entry.position == Position::Off => "off".to_owned(),
+        Some(listed) if listed.entry.dry_run => "dry_run".to_owned(),
+        Some(listed) => words(&modes(listed.key, &listed.entry, routes)),
+        None => "off".to_owned(),
+    }
+}
+
+/// Modes with commas; none is `"off"`.
+pub(super) fn words(modes: &BTreeSet<Mode>) -> String {
+    let words: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
+    match words.is_empty() {
+        true => "off".to_owned(),
+        false => words.join(","),
+    }
 }
 
 /// Words with commas, cut with a count.
@@ -142,6 +264,8 @@ pub(super) fn log_warnings(problems: &[Problem]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matching::{QueryMatch, ValueTest};
+    use crate::policy::kill::{KillEntry, Plan};
 
     #[test]
     fn a_long_list_is_cut_with_a_count() {
@@ -150,23 +274,106 @@ mod tests {
         assert!(cut(&many).ends_with(",r and 5 more"));
     }
 
+    fn listed(from: Vec<KillEntry>, to: Vec<KillEntry>) -> Vec<(String, String, Option<String>)> {
+        let change = Change {
+            key: KillKey::All,
+            from: (!from.is_empty()).then_some(Setting::Entries(from)),
+            to: (!to.is_empty()).then_some(Setting::Entries(to)),
+        };
+        let lines = lines(&change, &[]).into_iter();
+        lines.map(|line| (line.from, line.to, line.when)).collect()
+    }
+
+    fn thrown(mode: Mode, query: Option<&str>) -> KillEntry {
+        let mut entry = KillEntry::word(Position::Thrown(Some(mode)));
+        let tests = query.map(|name| QueryMatch {
+            name: name.to_owned(),
+            test: ValueTest::Present(true),
+        });
+        entry.when.query.extend(tests);
+        entry
+    }
+
     #[test]
     fn what_did_not_change_is_not_reported() {
-        let entry = |position| Setting::Entries(vec![KillEntry::word(position)]);
         let key = |name: &str| KillKey::Route(name.into());
-        let thrown = entry(Position::Thrown(Some(Mode::Drop)));
-        let before = Entries::from([(key("a"), thrown.clone()), (key("b"), thrown.clone())]);
-        let after = Entries::from([(key("b"), thrown), (key("c"), entry(Position::Off))]);
+        let drop = Setting::Entries(vec![thrown(Mode::Drop, None)]);
+        let off = Setting::Entries(vec![KillEntry::word(Position::Off)]);
+        let before = Entries::from([(key("a"), drop.clone()), (key("b"), drop.clone())]);
+        let after = Entries::from([(key("b"), drop), (key("c"), off)]);
         let changes = changes(&before, &after);
         let keys: Vec<String> = changes.iter().map(|c| c.key.to_string()).collect();
         assert_eq!(keys, ["a", "c"]);
+        let line = &lines(&changes[0], &[])[0];
+        assert_eq!((&*line.from, &*line.to, line.exempt), ("drop", "off", false));
+        let line = &lines(&changes[1], &[])[0];
+        assert_eq!((&*line.from, &*line.to, line.exempt), ("off", "off", true));
+    }
+
+    #[test]
+    fn an_entry_is_known_by_its_condition() {
+        let (a, b) = (Some("a"), Some("b"));
+        let list = |modes: &[(Mode, Option<&str>)]| -> Vec<KillEntry> {
+            modes.iter().map(|(mode, query)| thrown(*mode, *query)).collect()
+        };
+        let text = |name: &str| Some(format!("query {name} {}", ValueTest::Present(true)));
+        let word = str::to_owned;
         assert_eq!(
-            position(&key("c"), changes[1].to.as_ref().and_then(first), &[]),
-            "off"
+            listed(
+                list(&[(Mode::Drop, a), (Mode::Drop, b)]),
+                list(&[(Mode::Reject, b), (Mode::Drop, None)])
+            ),
+            [
+                (word("drop"), word("reject"), text("b")),
+                (word("off"), word("drop"), None),
+                (word("drop"), word("off"), text("a")),
+            ]
         );
+        let swapped = listed(
+            list(&[(Mode::Drop, a), (Mode::Drop, b)]),
+            list(&[(Mode::Drop, b), (Mode::Drop, a)]),
+        );
+        assert_eq!(swapped.len(), 1);
+        let mut rehearsal = thrown(Mode::Drop, None);
+        rehearsal.dry_run = true;
+        let rehearsed = listed(list(&[(Mode::Drop, None)]), vec![rehearsal]);
+        assert_eq!(rehearsed, [(word("drop"), word("dry_run"), None)]);
+    }
+
+    #[test]
+    fn a_plan_is_a_line_and_each_of_its_entries_another() {
+        let plan = Plan::from([
+            (KillKey::All, vec![thrown(Mode::Drop, None)]),
+            (KillKey::Route("a".into()), vec![thrown(Mode::Reject, None)]),
+        ]);
+        let mut used = PlanUse {
+            on: true,
+            plan: Arc::new(plan),
+            until: None,
+            dry_run: false,
+            reason: Some("INC-7".into()),
+            owner: None,
+        };
+        let on = Setting::Plan(used.clone());
+        used.on = false;
+        let change = Change {
+            key: KillKey::Plan("night".into()),
+            from: Some(Setting::Plan(used)),
+            to: Some(on),
+        };
+        let lines = lines(&change, &[]);
+        let said: Vec<_> = lines
+            .iter()
+            .map(|line| (&*line.key, line.plan.map(|plan| &**plan), &*line.from, &*line.to))
+            .collect();
         assert_eq!(
-            position(&key("a"), changes[0].from.as_ref().and_then(first), &[]),
-            "drop"
+            said,
+            [
+                ("plan:night", None, "off", "on"),
+                ("a", Some("night"), "off", "reject"),
+                ("all", Some("night"), "off", "drop"),
+            ]
         );
+        assert!(lines.iter().all(|line| line.reason.as_deref() == Some("INC-7")));
     }
 }

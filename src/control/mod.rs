@@ -1,7 +1,8 @@
 //! Floor 9: what happens beside the requests. Reload, switches, the admin listener.
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
-//! `reload` publishes, `audit` logs it, `status` and `routes` tell it, `admin` serves that.
+//! `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
+//! and `routes` tell it, `admin` serves that.
 //! Everything runs on the control thread; files are read and snapshots freed beside it, so that
 //! a slow disk does not keep a probe waiting. Workers share nothing with it but the snapshot
 //! and the counters.
@@ -9,12 +10,15 @@
 pub mod admin;
 mod audit;
 mod figures;
+mod listing;
 mod reload;
+mod reports;
 mod routes;
 mod status;
 mod structure;
 mod switches;
 mod switchfile;
+mod timeline;
 mod watch;
 
 pub use figures::{ByShare, Figures, RouteFigures};

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::audit::{changes, cut, log_changes, log_errors, log_warnings};
-use super::status::Status;
+use super::audit::{Writer, changes, cut, log_changes, log_errors, log_warnings};
+use super::status::{FileTold, Noted, Status};
 use super::structure::{Identity, StructureFiles, Unsettled, removes};
-use super::switches::Switches;
+use super::switches::{Moment, Seen, Switches, restores};
 use super::switchfile::SwitchFile;
+use super::timeline;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
 use crate::config::{Loaded, Problem, Settings, SourceFile, load, read_structure};
@@ -34,8 +35,14 @@ pub(super) struct Reloader {
     file: SwitchFile,
     switches: Switches,
     switches_due: Option<Instant>,
+    /// Until when it is told what switches did by themselves, and when they next do something.
+    told_until: Duration,
+    turns: Option<Duration>,
     reported: Vec<Problem>,
 }
+
+/// Longest sleep towards something that the wall clock decides: it may be set in between.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A structure that was read and is free of errors.
 struct Good {
@@ -62,14 +69,14 @@ impl Reloader {
         }
         log_warnings(&loaded.warnings);
         let mut switches = Switches::default();
-        let switches_due = switches.observe(file.seen(), &settings.routes, begun);
+        let now = Moment {
+            steady: begun,
+            unix: Clock::unix(),
+        };
+        let switches_due = switches.observe(file.seen(), &settings.routes, now);
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
-        let board = Arc::new(Board::compile(
-            &table,
-            switches.entries().clone(),
-            None,
-            Clock::unix(),
-        ));
+        let entries = switches.entries().clone();
+        let board = Arc::new(Board::compile(&table, entries, None, now.unix));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
         let status = Arc::new(Status::new(Clock::unix()));
         let identity = Identity::of(&files);
@@ -84,6 +91,8 @@ impl Reloader {
             file,
             switches,
             switches_due,
+            told_until: now.unix,
+            turns: None,
             reported: Vec::new(),
         };
         reloader.started(begun);
@@ -100,6 +109,7 @@ impl Reloader {
         });
         log_warnings(self.file.warnings());
         self.tell_switches(begun);
+        self.turns = self.live.load().board.next_change(self.told_until);
         let none = Identity::Files(Vec::new());
         self.tell_applied(&self.applied.differing(&none), Clock::now() - begun);
     }
@@ -121,13 +131,22 @@ impl Reloader {
 
     /// When to look again although nothing may have changed.
     pub(super) fn due(&self) -> Option<Instant> {
-        let both = [self.switches_due, self.structure.due()];
-        both.into_iter().flatten().min()
+        let turn = self.turns.map(|at| {
+            let left = at.saturating_sub(Clock::unix());
+            Clock::now() + left.min(LONGEST)
+        });
+        let all = [self.switches_due, self.structure.due(), turn];
+        all.into_iter().flatten().min()
     }
 
     /// Looks at the files and publishes what they say. `asked`: somebody wants the result,
     /// even if it is that nothing changed.
     pub(super) fn look(&mut self, look: Look, asked: bool, now: Instant) {
+        let moment = Moment {
+            steady: now,
+            unix: Clock::unix(),
+        };
+        self.pass_time(moment.unix);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let deep = |due| if due { Depth::Digest } else { Depth::Stamp };
         let switches_due = due(self.switches_due);
@@ -135,38 +154,57 @@ impl Reloader {
         let held = Arc::clone(&self.live.load().table);
         let changed = self.file.look(depth, &held.settings, now);
         if changed || switches_due {
-            self.flip(now);
+            self.flip(moment);
         }
         let depth = look.structure.max(deep(due(self.structure.due())));
         if let Some(unsettled) = self.structure.look(depth, asked, now) {
-            self.decide(unsettled, asked, now);
+            self.decide(unsettled, asked, moment);
         }
         if changed {
             log_warnings(self.file.warnings());
         }
         self.tell_switches(now);
+        self.turns = self.live.load().board.next_change(moment.unix);
+    }
+
+    /// Tells what switches did by themselves since the last look.
+    fn pass_time(&mut self, now: Duration) {
+        let last = std::mem::replace(&mut self.told_until, now);
+        if self.turns.is_none_or(|at| now < at) {
+            return;
+        }
+        let before = self.live.load();
+        for event in timeline::events(&before, last, now) {
+            let noted = self.status.told().noted.get(&event.key()).cloned();
+            let writer = noted.map_or_else(|| self.writer(), |noted| noted.writer);
+            event.line().log(event.passed.message(), &writer);
+        }
+        if timeline::is_stale(&before, now) {
+            self.publish_board(&before, now);
+        } else {
+            self.live.announce_switches();
+        }
+    }
+
+    fn publish_board(&self, before: &Snapshot, now: Duration) {
+        let entries = self.switches.entries().clone();
+        let board = Board::compile(&before.table, entries, Some(held(before)), now);
+        self.live.publish(before.with_board(board));
     }
 
     /// Takes in what `switches.toml` says; publishes if that changes anything.
-    fn flip(&mut self, now: Instant) {
+    fn flip(&mut self, now: Moment) {
         let before = self.live.load();
         let routes = &before.settings().routes;
         self.switches_due = self.switches.observe(self.file.seen(), routes, now);
-        let entries = self.switches.entries();
-        if before.board.settings != *entries {
-            let board = Board::compile(
-                &before.table,
-                entries.clone(),
-                Some(held(&before)),
-                Clock::unix(),
-            );
-            self.live.publish(before.with_board(board));
+        if before.board.settings != *self.switches.entries() {
+            self.publish_board(&before, now.unix);
             self.tell_changes(&before);
         }
         self.tell_hash();
     }
 
-    fn decide(&mut self, unsettled: Unsettled, asked: bool, now: Instant) {
+    fn decide(&mut self, unsettled: Unsettled, asked: bool, now: Moment) {
         let Unsettled {
             files,
             identity,
@@ -190,6 +228,10 @@ impl Reloader {
                 tracing::debug!("routes or upstreams are gone; waiting for the files to settle");
                 self.structure.wait();
             }
+            Ok(loaded) if !calm && self.lets_go(&loaded.settings, now) => {
+                tracing::debug!("killed requests would pass; waiting for the files to settle");
+                self.structure.wait();
+            }
             Ok(loaded) if self.loses_every_route(&loaded.settings) => {
                 // A full disk empties files; nobody means to answer 404 to everything.
                 let path = self.options.dir.join("seawall.toml");
@@ -209,6 +251,27 @@ impl Reloader {
                 self.apply(good, now);
             }
         }
+    }
+
+    /// Whether a structure would let something through that is killed: a plan that lost entries,
+    /// a route of another tier.
+    fn lets_go(&self, settings: &Settings, now: Moment) -> bool {
+        let before = self.live.load();
+        if self.switches.entries().is_empty() {
+            return false;
+        }
+        let read = self.file.under(settings);
+        let seen = read.as_ref().map(|(digest, read)| Seen {
+            digest: *digest,
+            read,
+        });
+        let mut switches = self.switches.clone();
+        switches.observe(seen, &settings.routes, now);
+        restores(
+            (&before.settings().routes, self.switches.entries()),
+            (&settings.routes, switches.entries()),
+            now.unix,
+        )
     }
 
     fn loses_every_route(&self, settings: &Settings) -> bool {
@@ -233,7 +296,7 @@ impl Reloader {
         self.tell_reload(ReloadResult::Rejected, problems);
     }
 
-    fn apply(&mut self, good: Good, now: Instant) {
+    fn apply(&mut self, good: Good, now: Moment) {
         let begun = Clock::now();
         self.structure.settle();
         let before = self.live.load();
@@ -247,7 +310,7 @@ impl Reloader {
             &table,
             self.switches.entries().clone(),
             Some(held(&before)),
-            Clock::unix(),
+            now.unix,
         ));
         self.live.publish(Snapshot { table, board });
         let changed = good.identity.differing(&self.applied);
@@ -299,18 +362,28 @@ impl Reloader {
         hash
     }
 
+    /// The file that is looked at, and who wrote it.
+    fn writer(&self) -> Writer {
+        let digest = self.file.seen().map(|seen| seen.digest);
+        Writer {
+            digest,
+            token: digest.and_then(|digest| self.status.editor(digest)),
+        }
+    }
+
     /// Logs which switches differ from `before`, and notes since when.
     fn tell_changes(&self, before: &Snapshot) {
         let now = self.live.load();
         let changes = changes(&before.board.settings, &now.board.settings);
-        let digest = self.file.seen().map(|seen| seen.digest);
-        log_changes(&changes, &now.settings().routes, digest);
-        let unix = Clock::unix();
+        let writer = self.writer();
+        log_changes(&changes, &now.settings().routes, &writer);
+        let since = Clock::unix();
         let mut told = self.status.told();
         for change in changes {
+            let writer = writer.clone();
             match change.to {
-                Some(_) => told.since.insert(change.key, unix),
-                None => told.since.remove(&change.key),
+                Some(_) => told.noted.insert(change.key, Noted { since, writer }),
+                None => told.noted.remove(&change.key),
             };
         }
     }
@@ -329,13 +402,24 @@ impl Reloader {
                 );
             }
             self.live.metrics.set_switch_errors(problems.len());
-            self.status.told().switch_errors = problems.clone();
             self.reported = problems;
         }
+        let digest = self.file.seen().map(|seen| seen.digest);
         let mut told = self.status.told();
-        if told.held != *self.switches.held() {
-            told.held = self.switches.held().clone();
+        if told.switch_errors != self.reported {
+            told.switch_errors = self.reported.clone();
         }
+        let read_at = match told.file.digest == digest {
+            true => told.file.read_at,
+            false => Clock::unix(),
+        };
+        told.file = FileTold {
+            path: self.file.path(),
+            digest,
+            read_at,
+            held: self.switches.held().clone(),
+            settles: self.switches_due,
+        };
     }
 }
 

@@ -1,11 +1,16 @@
 //! What the gateway says about its routes: `/api/v1/routes`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::figures::{Figures, RouteFigures};
+use super::status::rfc3339;
 use crate::config::{HostRewrite, RouteSettings, Target};
-use crate::policy::rules::{Clause, KillOrder};
+use crate::policy::rules::{Clause, KillOrder, Rules};
+use crate::policy::share::Share;
 use crate::snapshot::{Route, Snapshot};
+use crate::vocab::Clock;
 
 /// One element of `/api/v1/routes`.
 #[derive(Debug, Serialize)]
@@ -51,32 +56,40 @@ struct PolicyReport {
     kill_switch_mode: Option<&'static str>,
 }
 
+/// The switch that decides now.
 #[derive(Debug, Serialize)]
 struct KillReport<'a> {
     mode: &'static str,
     key: String,
+    plan: Option<&'a str>,
     status: u16,
+    /// The share of the requests it is about that it takes, 0 to 1.
+    share: f64,
+    when: Option<String>,
     reason: Option<&'a str>,
     owner: Option<&'a str>,
+    expires: Option<String>,
+    /// It has ended, and lets traffic come back.
+    restoring: bool,
 }
 
 /// Every route of the snapshot, by name.
 pub(super) fn routes_report<'a>(snapshot: &'a Snapshot, figures: &Figures) -> Vec<RouteReport<'a>> {
+    let now = Clock::unix();
     let routes = snapshot.table.routes.iter();
-    routes
-        .map(|route| {
-            report(
-                route,
-                snapshot
-                    .rules(route.id)
-                    .and_then(|rules| rules.clauses.first()),
-                figures,
-            )
-        })
-        .collect()
+    let report = |route: &'a Route| {
+        let rules = snapshot.rules(route.id);
+        let kill = rules.and_then(|rules| kill(rules, now));
+        report(route, kill, figures)
+    };
+    routes.map(report).collect()
 }
 
-fn report<'a>(route: &'a Route, clause: Option<&'a Clause>, figures: &Figures) -> RouteReport<'a> {
+fn report<'a>(
+    route: &'a Route,
+    kill: Option<KillReport<'a>>,
+    figures: &Figures,
+) -> RouteReport<'a> {
     let spec = &route.spec;
     RouteReport {
         name: &spec.name,
@@ -97,7 +110,7 @@ fn report<'a>(route: &'a Route, clause: Option<&'a Clause>, figures: &Figures) -
         impact: spec.impact.as_deref(),
         target: target(&spec.target),
         policies: policies(route, spec),
-        kill: clause.and_then(|clause| Some(kill(clause, clause.order.as_ref()?))),
+        kill,
         in_flight: route.metrics.in_flight(),
         figures: figures.of(&spec.name).unwrap_or_default(),
     }
@@ -130,12 +143,36 @@ fn policies(route: &Route, spec: &RouteSettings) -> PolicyReport {
     }
 }
 
-fn kill<'a>(clause: &Clause, order: &'a KillOrder) -> KillReport<'a> {
+/// The first switch that takes requests now; else one that ended and still takes some.
+fn kill(rules: &Rules, now: Duration) -> Option<KillReport<'_>> {
+    let holds = |clause: &&Clause| !clause.dry_run && !clause.expired(now);
+    for clause in rules.clauses.iter().filter(holds) {
+        if let Some(order) = &clause.order {
+            return Some(kill_report(clause, order, clause.share));
+        }
+        if clause.when.is_always() {
+            break;
+        }
+    }
+    let (_, clause, share) = rules.fadings(now).next()?;
+    let report = kill_report(clause, clause.order.as_ref()?, share);
+    Some(KillReport {
+        restoring: true,
+        ..report
+    })
+}
+
+fn kill_report<'a>(clause: &'a Clause, order: &'a KillOrder, share: Share) -> KillReport<'a> {
     KillReport {
         mode: order.mode.as_str(),
         key: clause.origin.key.to_string(),
+        plan: clause.origin.plan.as_deref(),
         status: order.status.as_u16(),
+        share: share.fraction(),
+        when: (!clause.when.is_always()).then(|| clause.when.to_string()),
         reason: order.reason.as_deref(),
         owner: order.owner.as_deref(),
+        expires: clause.until.map(rfc3339),
+        restoring: false,
     }
 }

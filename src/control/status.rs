@@ -1,15 +1,16 @@
 //! What the gateway says about itself: `/api/v1/status`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::audit::{first, position};
+use super::audit::Writer;
 use super::figures::Figures;
-use super::switches::reached;
+use super::reports::{FileReport, SwitchReport, switch_reports};
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
 use crate::snapshot::{Live, Phase, Snapshot};
@@ -42,12 +43,35 @@ pub(super) struct Told {
     pub(super) reload_errors: Vec<Problem>,
     /// What waits for a restart.
     pub(super) needs_restart: Vec<&'static str>,
-    /// When each key got the entry that it has.
-    pub(super) since: BTreeMap<KillKey, Duration>,
-    /// Keys that hold although the file does not say so.
-    pub(super) held: BTreeSet<KillKey>,
+    /// Since when each key has its value, and who gave it.
+    pub(super) noted: BTreeMap<KillKey, Noted>,
+    /// What was read and acted on.
+    pub(super) file: FileTold,
     /// What is wrong with `switches.toml`.
     pub(super) switch_errors: Vec<Problem>,
+}
+
+/// How a key came to its value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted {
+    /// When, since the Unix epoch.
+    pub(super) since: Duration,
+    /// By which file.
+    pub(super) writer: Writer,
+}
+
+/// What became of `switches.toml` as it was last read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct FileTold {
+    pub(super) path: PathBuf,
+    /// Of its bytes; `None` while it cannot be read.
+    pub(super) digest: Option<u64>,
+    /// When these bytes were first read, since the Unix epoch.
+    pub(super) read_at: Duration,
+    /// Keys whose value in effect is not what the file says.
+    pub(super) held: BTreeSet<KillKey>,
+    /// When what is held ends, if time alone ends it.
+    pub(super) settles: Option<Instant>,
 }
 
 /// The body of `/api/v1/status`.
@@ -63,6 +87,7 @@ pub struct StatusReport {
     upstreams: usize,
     last_reload: ReloadReport,
     switches: Vec<SwitchReport>,
+    switches_file: FileReport,
     switch_errors: Vec<Problem>,
     ledger: LedgerReport,
     connections: ConnectionsReport,
@@ -75,22 +100,6 @@ struct ReloadReport {
     result: &'static str,
     errors: Vec<Problem>,
     needs_restart: Vec<&'static str>,
-}
-
-#[derive(Debug, Serialize)]
-struct SwitchReport {
-    key: String,
-    mode: String,
-    routes: Vec<String>,
-    source: &'static str,
-    share: f64,
-    since: String,
-    age_seconds: f64,
-    reason: Option<String>,
-    owner: Option<String>,
-    /// Entries that expire come later; the key is there for those who read it.
-    expires: Option<String>,
-    held: bool,
 }
 
 /// What became of killed requests; `killed` is the sum of the others.
@@ -152,9 +161,10 @@ impl Status {
 
     /// The whole report, as of now.
     pub fn report(&self, live: &Live) -> StatusReport {
+        // In this order: what is told of a file comes after the snapshot that it led to.
+        let told = self.told();
         let snapshot = live.load();
         let now = Clock::unix();
-        let told = self.told();
         let connections = |kind| live.metrics.open_connections(kind);
         StatusReport {
             version: env!("CARGO_PKG_VERSION"),
@@ -171,7 +181,8 @@ impl Status {
                 errors: told.reload_errors.clone(),
                 needs_restart: told.needs_restart.clone(),
             },
-            switches: switches(&told, &snapshot, now),
+            switches: switch_reports(&told, &snapshot, now),
+            switches_file: FileReport::of(&told.file, Clock::now()),
             switch_errors: told.switch_errors.clone(),
             ledger: ledger(&snapshot),
             connections: ConnectionsReport {
@@ -182,35 +193,6 @@ impl Status {
             panics: live.metrics.panics_total(),
         }
     }
-}
-
-fn switches(told: &Told, snapshot: &Snapshot, now: Duration) -> Vec<SwitchReport> {
-    let routes = &snapshot.settings().routes;
-    let entries = snapshot.board.settings.iter();
-    let report = |(key, entry)| {
-        let since = told.since.get(key).copied().unwrap_or(now);
-        let entry = first(entry);
-        SwitchReport {
-            key: key.to_string(),
-            mode: position(key, entry, routes),
-            routes: reached(key, routes)
-                .map(|route| route.name.to_string())
-                .collect(),
-            source: "file",
-            share: 1.0,
-            since: rfc3339(since),
-            age_seconds: now.saturating_sub(since).as_secs_f64(),
-            reason: entry
-                .and_then(|entry| entry.reason.as_deref())
-                .map(str::to_owned),
-            owner: entry
-                .and_then(|entry| entry.owner.as_deref())
-                .map(str::to_owned),
-            expires: None,
-            held: told.held.contains(key),
-        }
-    };
-    entries.map(report).collect()
 }
 
 fn ledger(snapshot: &Snapshot) -> LedgerReport {

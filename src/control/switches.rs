@@ -1,25 +1,37 @@
 //! The fail-safe reading of `switches.toml`: a broken file can throw, never restore.
 //!
-//! | the file | an entry in it | a key that is not in it |
-//! |---|---|---|
-//! | free of errors | holds at once | ends once the file was so, and unchanged, for [`CALM`] |
-//! | free of errors, no `[kill]` | | keeps what it had |
-//! | any error | holds at once, unless it would restore a route | keeps what it had |
-//! | missing, unreadable | | keeps what it had |
+//! A change *restores* when a request that is killed now would pass, now or until its switch
+//! ends; [`covers`] judges that for every route that the key reaches. Throwing acts at once;
+//! whatever restores waits.
 //!
-//! An entry in error says nothing: its key counts as not in the file. Time is an argument and
-//! files are somebody else's, so that the tests reach every row.
+//! | the file | a change that restores nothing | `"off"` that restores | another change that restores | a key that is not in it |
+//! |---|---|---|---|---|
+//! | free of errors | holds at once | holds at once | holds once the file was so, and unchanged, for [`CALM`] | ends likewise |
+//! | free of errors, no `[kill]` | | | | keeps what it had |
+//! | any error | holds at once | keeps what it had | keeps what it had | keeps what it had |
+//! | missing, unreadable | | | | keeps what it had |
+//!
+//! A file that was cut short may be well-formed: `percent = 5` of `percent = 50`, a list that lost
+//! its tail. So only the word that means it, `"off"`, restores without delay. While a change waits,
+//! those of its entries that kill more are already added to what its key had. An entry in error
+//! says nothing: its key counts as not in the file. Time is an argument and files are somebody
+//! else's, so that the tests reach every cell.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::config::{RouteSettings, SwitchesRead};
-use crate::policy::kill::{KillKey, KillSettings, Position, Setting};
+use crate::policy::ending::covers;
+use crate::policy::kill::{KillEntry, KillKey, KillSettings, Position, Setting};
 use crate::policy::rules::{Rules, Subject};
+use crate::policy::share::Share;
 use crate::vocab::Tier;
 
 /// How long a file must be good and unchanged before what it leaves out ends.
 pub(super) const CALM: Duration = Duration::from_secs(1);
+
+/// Most entries of one key while a change of it waits.
+const MOST_ENTRIES: usize = 64;
 
 /// The entries in effect, by key.
 pub(super) type Entries = KillSettings;
@@ -33,6 +45,15 @@ pub(super) struct Seen<'a> {
     pub(super) read: &'a SwitchesRead,
 }
 
+/// A moment on both clocks: one never steps, the other is what `until` is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// Monotonic.
+    pub(super) steady: Instant,
+    /// Since the Unix epoch.
+    pub(super) unix: Duration,
+}
+
 impl Seen<'_> {
     fn free_of_errors(&self) -> bool {
         self.read.parsed && self.read.problems.is_empty() && self.read.in_error.is_empty()
@@ -40,7 +61,7 @@ impl Seen<'_> {
 }
 
 /// What is thrown, and why it still is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Switches {
     entries: Entries,
     held: BTreeSet<KillKey>,
@@ -60,18 +81,18 @@ impl Switches {
         &self.entries
     }
 
-    /// Keys that keep what they had although the file says otherwise, or nothing.
+    /// Keys whose value in effect is not what the file says.
     pub(super) fn held(&self) -> &BTreeSet<KillKey> {
         &self.held
     }
 
     /// Takes in what the file says now; `None` while it is missing or unreadable. Returns when
-    /// to look again, if keys end then.
+    /// to look again, if what waits holds then.
     pub(super) fn observe(
         &mut self,
         seen: Option<Seen<'_>>,
         routes: &[RouteSettings],
-        now: Instant,
+        now: Moment,
     ) -> Option<Instant> {
         let Some(seen) = seen else {
             self.calm = None;
@@ -79,72 +100,190 @@ impl Switches {
             return None;
         };
         let said = &seen.read.entries;
-        if seen.free_of_errors() {
-            self.entries.extend(said.clone());
+        let end = self.calm_at(seen, now.steady);
+        if end.is_some_and(|end| end <= now.steady) {
+            self.entries.clone_from(said);
         } else {
-            self.take_what_restores_nothing(said, routes);
+            self.take(seen, routes, now.unix);
         }
-        let due = self.end_what_is_left_out(seen, now);
-        let differs = |(key, entry): &(&KillKey, &Setting)| said.get(key) != Some(entry);
-        let held = self.entries.iter().filter(differs);
-        self.held = held.map(|(key, _)| key.clone()).collect();
-        due
+        let keys = self.entries.keys().chain(said.keys());
+        let held = keys.filter(|key| self.entries.get(key) != said.get(key));
+        self.held = held.cloned().collect();
+        end.filter(|_| !self.held.is_empty())
     }
 
-    /// An entry with a mode only ever kills more. Any other, such as `"off"`, is taken when no
-    /// route that is killed now would come back.
-    fn take_what_restores_nothing(&mut self, said: &Entries, routes: &[RouteSettings]) {
-        let before = self.entries.clone();
-        let (throws, others): (Vec<_>, Vec<_>) =
-            said.iter().partition(|(_, setting)| match setting {
-                Setting::Entries(entries) => entries
-                    .iter()
-                    .all(|entry| matches!(entry.position, Position::Thrown(Some(_)))),
-                Setting::Plan(plan) => plan.on,
-            });
-        for (key, entry) in throws {
-            self.entries.insert(key.clone(), entry.clone());
+    /// When the file will have been good and unchanged for [`CALM`], if it is good now.
+    fn calm_at(&mut self, seen: Seen<'_>, now: Instant) -> Option<Instant> {
+        let digest = seen.digest;
+        let good = seen.free_of_errors() && seen.read.has_kill_table;
+        self.calm = match self.calm.filter(|calm| calm.digest == digest) {
+            Some(calm) if good => Some(calm),
+            None if good => Some(Calm { digest, since: now }),
+            Some(_) | None => None,
+        };
+        self.calm.map(|calm| calm.since + CALM)
+    }
+
+    /// Takes what may hold at once. The order of the keys does not matter: what one of them kills
+    /// may be what allows another to let go.
+    fn take(&mut self, seen: Seen<'_>, routes: &[RouteSettings], now: Duration) {
+        let said = &seen.read.entries;
+        let changed = said
+            .iter()
+            .filter(|(key, setting)| self.entries.get(key) != Some(setting));
+        let mut open: Vec<(&KillKey, &Setting)> = changed.collect();
+        if open.is_empty() {
+            return;
         }
-        for (key, entry) in others {
-            let previous = self.entries.insert(key.clone(), entry.clone());
-            let restores = reached(key, routes)
-                .any(|route| is_killed(route, &before) && !is_killed(route, &self.entries));
-            if restores {
-                match previous {
-                    Some(previous) => self.entries.insert(key.clone(), previous),
-                    None => self.entries.remove(key),
-                };
+        if seen.free_of_errors() {
+            open.retain(|(key, setting)| {
+                let clear = is_plainly_off(setting) && !begins_with_off(self.entries.get(key));
+                if clear {
+                    self.entries.insert((*key).clone(), (*setting).clone());
+                }
+                !clear
+            });
+        }
+        let before = self.entries.clone();
+        let judge = Judge {
+            before,
+            routes,
+            now,
+        };
+        let mut left = usize::MAX;
+        while open.len() < left {
+            left = open.len();
+            open.retain(|(key, setting)| !self.takes(key, (*setting).clone(), &judge));
+        }
+        for (key, setting) in open {
+            let both = self
+                .entries
+                .get(key)
+                .and_then(|had| joined(had, setting, now));
+            if let Some(both) = both {
+                self.takes(key, both, &judge);
             }
         }
     }
 
-    fn end_what_is_left_out(&mut self, seen: Seen<'_>, now: Instant) -> Option<Instant> {
-        if !(seen.free_of_errors() && seen.read.has_kill_table) {
-            self.calm = None;
-            return None;
+    /// Takes a value if that restores nothing; says whether it did.
+    fn takes(&mut self, key: &KillKey, setting: Setting, judge: &Judge<'_>) -> bool {
+        let previous = self.entries.insert(key.clone(), setting);
+        if !judge.restores(key, &self.entries) {
+            return true;
         }
-        let calm = match self.calm {
-            Some(calm) if calm.digest == seen.digest => calm,
-            _ => Calm {
-                digest: seen.digest,
-                since: now,
-            },
+        match previous {
+            Some(previous) => self.entries.insert(key.clone(), previous),
+            None => self.entries.remove(key),
         };
-        self.calm = Some(calm);
-        let said = &seen.read.entries;
-        if self.entries.keys().all(|key| said.contains_key(key)) {
-            return None;
-        }
-        let end = calm.since + CALM;
-        if now < end {
-            return Some(end);
-        }
-        self.entries.retain(|key, _| said.contains_key(key));
-        None
+        false
     }
 }
 
-/// The routes that a key may decide for; `routes` is sorted by name.
+/// Compares with what was killed before.
+struct Judge<'a> {
+    before: Entries,
+    routes: &'a [RouteSettings],
+    now: Duration,
+}
+
+impl Judge<'_> {
+    /// Whether a route that the key reaches lets something through that was killed.
+    fn restores(&self, key: &KillKey, after: &Entries) -> bool {
+        reached(key, self.routes).any(|route| {
+            let compile = |entries| Rules::compile(subject(route), entries, None, self.now);
+            let Some(before) = compile(&self.before) else {
+                return false;
+            };
+            !covers(compile(after).as_ref(), Some(&before), self.now)
+        })
+    }
+}
+
+/// Whether a structure lets something through that is killed under another: the route of the same
+/// name, each with the entries in effect there.
+pub(super) fn restores(
+    before: (&[RouteSettings], &Entries),
+    after: (&[RouteSettings], &Entries),
+    now: Duration,
+) -> bool {
+    let compile =
+        |route, entries: &Entries| -> Option<Rules> { Rules::compile(subject(route), entries, None, now) };
+    before.0.iter().any(|route| {
+        let Some(rules) = compile(route, before.1) else {
+            return false;
+        };
+        let Ok(at) = after.0.binary_search_by(|other| other.name.cmp(&route.name)) else {
+            return false;
+        };
+        let next = compile(&after.0[at], after.1);
+        // Another way to tell clients apart is another choice of clients.
+        let dealt_anew = rules.clauses.iter().any(|clause| {
+            clause.is_live(now)
+                && clause.share < Share::WHOLE
+                && next.as_ref().is_none_or(|next| next.sticky != rules.sticky)
+        });
+        dealt_anew || !covers(next.as_ref(), Some(&rules), now)
+    })
+}
+
+/// A value that can only mean to restore.
+fn is_plainly_off(setting: &Setting) -> bool {
+    match setting {
+        Setting::Entries(entries) => match &entries[..] {
+            [only] => {
+                only.position == Position::Off
+                    && only.when.is_always()
+                    && only.until.is_none()
+                    && !only.dry_run
+            }
+            _ => false,
+        },
+        Setting::Plan(plan) => !plan.on,
+    }
+}
+
+/// Cut short, such a list is plainly off, and was not meant to be.
+fn begins_with_off(setting: Option<&Setting>) -> bool {
+    match setting {
+        Some(Setting::Entries(entries)) => entries
+            .first()
+            .is_some_and(|entry| entry.position == Position::Off),
+        Some(Setting::Plan(_)) | None => false,
+    }
+}
+
+/// What a key had, with those entries of its new value that may kill more.
+fn joined(had: &Setting, said: &Setting, now: Duration) -> Option<Setting> {
+    let (Setting::Entries(had), Setting::Entries(said)) = (had, said) else {
+        return None;
+    };
+    let kills_more = |entry: &&KillEntry| {
+        let wider = |other: &KillEntry| other.when != entry.when || other.share < entry.share;
+        let ended = entry.until.is_some_and(|until| until <= now);
+        matches!(entry.position, Position::Thrown(_)) && !ended && had.iter().all(wider)
+    };
+    let (last, first): (Vec<&KillEntry>, Vec<&KillEntry>) = said
+        .iter()
+        .filter(kills_more)
+        .partition(|entry| entry.when.is_always());
+    if first.is_empty() && last.is_empty() {
+        return None;
+    }
+    let all: Vec<KillEntry> = first.into_iter().chain(had).chain(last).cloned().collect();
+    (all.len() <= MOST_ENTRIES).then_some(Setting::Entries(all))
+}
+
+/// The route, as the switches see it.
+pub(super) fn subject(route: &RouteSettings) -> Subject<'_> {
+    Subject {
+        name: &route.name,
+        tier: route.tier,
+        own: &route.kill_switch,
+    }
+}
+
+/// The routes that a key may decide for; `routes` is sorted by name. Of a plan any.
 pub(super) fn reached<'a>(
     key: &'a KillKey,
     routes: &'a [RouteSettings],
@@ -158,15 +297,6 @@ pub(super) fn reached<'a>(
         KillKey::All => Box::new(routes.iter().filter(|route| route.tier != Tier::Core)),
         KillKey::Plan(_) => Box::new(routes.iter()),
     }
-}
-
-fn is_killed(route: &RouteSettings, entries: &Entries) -> bool {
-    let subject = Subject {
-        name: &route.name,
-        tier: route.tier,
-        own: &route.kill_switch,
-    };
-    Rules::compile(subject, entries, None, Duration::ZERO).is_some()
 }
 
 #[cfg(test)]

@@ -88,6 +88,14 @@ impl SwitchFile {
         }
     }
 
+    /// What it would say under another structure, and the digest of its bytes.
+    pub(super) fn under(&self, settings: &Settings) -> Option<(u64, SwitchesRead)> {
+        match &self.content {
+            Content::Read(file, _) => Some((file.digest, read_switch_entries(file, settings))),
+            Content::Missing | Content::Unreadable(..) => None,
+        }
+    }
+
     /// What it says, if it can be read.
     pub(super) fn seen(&self) -> Option<Seen<'_>> {
         match &self.content {

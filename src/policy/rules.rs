@@ -227,6 +227,12 @@ impl Rules {
             })
     }
 
+    /// When the switch of this order ended, if it ended by an edit.
+    pub fn fading_since(&self, at: OrderAt) -> Option<Duration> {
+        let edited = at.0.checked_sub(self.clauses.len())?;
+        self.fading.get(edited).map(|fading| fading.since)
+    }
+
     /// The order at a place that [`Rules::decide`] gave.
     pub fn order(&self, at: OrderAt) -> Option<&KillOrder> {
         let clause = match self.clauses.get(at.0) {
@@ -376,7 +382,7 @@ fn add(
 
 impl super::kill::PlanUse {
     /// An entry of the plan, under what is said of the plan as a whole.
-    fn applied(&self, entry: &KillEntry) -> KillEntry {
+    pub fn applied(&self, entry: &KillEntry) -> KillEntry {
         let ends = [entry.until, self.until].into_iter().flatten();
         KillEntry {
             until: ends.min(),
