@@ -105,14 +105,18 @@ impl Editor<'_> {
 
     fn replaced(&self, own: usize, value: &EntryText) -> Vec<Splice> {
         match self.mentions[own] {
-            Mention::Line { at, parts } => match &self.statements[at].kind {
-                Kind::Pair { pair, .. } => vec![self.pair(pair, parts, value)],
-                _ => Vec::new(),
-            },
-            Mention::Inner { at, index, parts } => match &self.statements[at].kind {
-                Kind::Pair { inner, .. } => vec![self.pair(&inner[index], parts, value)],
-                _ => Vec::new(),
-            },
+            Mention::Line { at, parts } => {
+                let Kind::Pair { pair, .. } = &self.statements[at].kind else {
+                    return Vec::new();
+                };
+                vec![self.pair(pair, parts, value)]
+            }
+            Mention::Inner { at, index, parts } => {
+                let Kind::Pair { inner, .. } = &self.statements[at].kind else {
+                    return Vec::new();
+                };
+                vec![self.pair(&inner[index], parts, value)]
+            }
             Mention::Table { at } => {
                 let Kind::Header { span, .. } = &self.statements[at].kind else {
                     return Vec::new();
@@ -268,9 +272,10 @@ impl Editor<'_> {
             },
             Kind::Idle | Kind::BrokenHeader | Kind::Broken { .. } => return None,
         };
-        let below = match self.statements[place].kind {
-            Kind::Broken { rest, .. } => rest,
-            _ => self.statements[place].lines.end,
+        let below = if let Kind::Broken { rest, .. } = self.statements[place].kind {
+            rest
+        } else {
+            self.statements[place].lines.end
         };
         let old = &self.text[self.statements[place].lines.clone()];
         let indent = match place == at {

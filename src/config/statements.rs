@@ -298,12 +298,12 @@ mod tests {
 
     #[test]
     fn a_whole_file_is_cut_where_toml_ends_its_statements() {
-        let text = "\u{feff}kill.a.b = 1\r\n[kill] # [x]\r\n\"t:x\" = [ # ]\r\n { a = 1 }\r\n]\r\n\
+        let text = "\u{feff}x.a.b = 1\r\n[kill] # [x]\r\n\"t:x\" = [ # ]\r\n { a = 1 }\r\n]\r\n\
                     b = '''\r\n[kill]\r\n'''\r\n[[ kill . c ]]\r\n[kill.d.e]\r\n";
         assert_eq!(
             told(text),
             [
-                "kill/a/b: 1 ",
+                "x/a/b: 1 ",
                 "kill [kill]",
                 "t:x: [ # ]\r\n { a = 1 }\r\n] ",
                 "b: '''\r\n[kill]\r\n''' ",

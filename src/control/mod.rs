@@ -16,13 +16,16 @@ mod reports;
 mod routes;
 mod status;
 mod structure;
+mod switchdisk;
 mod switches;
 mod switchfile;
+mod switchwriter;
 mod timeline;
 mod watch;
 
 pub use figures::{ByShare, Figures, RouteFigures};
 pub use status::{Status, StatusReport};
+pub use switchwriter::{LOCK_WAIT, Location, Manner, WriteError, Written, rewrite};
 
 use std::fmt;
 use std::future::{Future, pending};
