@@ -6,14 +6,15 @@
 mod answer;
 mod cursor;
 mod diff;
-mod entries;
 mod edit;
+mod entries;
 mod entry_text;
 mod environment;
 mod error;
 mod file;
 mod headers;
 mod keys;
+mod mention;
 mod mentions;
 mod merge;
 mod moment;

@@ -9,26 +9,9 @@ use toml::de::DeTable;
 use super::cursor::unknown_key;
 use super::file::SourceFile;
 use super::keys;
+use super::mention::{Extent, Found, Trust, join_parts};
 use super::report::{Complaint, Report};
 use super::tree::{Builder, Entry, Node, Place, Table, Value};
-
-/// Whether an entry stands where entries belong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Under `[kill]`.
-    Sound,
-    /// Before any header, or under one that is damaged. It may throw a switch, never restore.
-    Stray,
-}
-
-/// An entry, or the key of one that could not be read.
-pub(super) struct Found<'t> {
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    /// `None`: broken, and already reported.
-    pub(super) entry: Option<Entry<'t>>,
-    pub(super) trust: Trust,
-}
 
 /// What was found in a file.
 #[derive(Default)]
@@ -61,6 +44,8 @@ struct Scanner<'t, 'r> {
     section: Section,
     /// An entry before was left open: what follows may be part of it.
     open: bool,
+    /// Headers that cannot be read: each may be one that an entry lacks.
+    damaged: Vec<&'t str>,
     budget: usize,
     document: Document<'t>,
 }
@@ -78,6 +63,7 @@ pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document
         report,
         section: Section::Top,
         open: false,
+        damaged: Vec::new(),
         budget: MOST_BYTES,
         document: Document::default(),
     };
@@ -85,6 +71,8 @@ pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document
     while line + 1 < scanner.lines.len() {
         line = scanner.step(line);
     }
+    let found = std::mem::take(&mut scanner.document.found);
+    scanner.document.found = join_parts(found);
     scanner.document
 }
 
@@ -159,7 +147,11 @@ impl<'t> Scanner<'t, '_> {
         self.open = false;
         let Some(table) = self.clean(line, line + 1) else {
             self.section = Section::Damaged;
+            self.damaged.push(self.slice(line, line + 1));
             self.report_broken(line);
+            if let Some(key) = key_of_header(self.slice(line, line + 1)) {
+                self.push(key, self.place(line), None, (Trust::Sound, Extent::Part));
+            }
             return line + 1;
         };
         self.document.parsed = true;
@@ -193,22 +185,50 @@ impl<'t> Scanner<'t, '_> {
         line + 1
     }
 
-    /// `[kill.NAME]` and its keys, up to the next header.
+    /// `[kill.NAME]`, `[[kill.NAME]]` or `[kill.NAME.when]` and all that belongs to it, up to
+    /// the header of something else.
     fn sub_table(&mut self, line: usize, name: &Entry<'t>) -> usize {
-        let is_header = |at: &usize| self.slice(*at, at + 1).trim_start().starts_with('[');
-        let end = (line + 1..self.lines.len() - 1).find(is_header);
+        let ends = |at: &usize| {
+            let text = self.slice(*at, at + 1);
+            text.trim_start().starts_with('[') && !self.goes_on(*at, &name.key)
+        };
+        let end = (line + 1..self.lines.len() - 1).find(ends);
         let end = end.unwrap_or(self.lines.len() - 1);
-        if let Some(table) = self.clean(line, end) {
+        let exact = name.value.as_table().is_some_and(|t| t.entries.is_empty());
+        let extent = if exact { Extent::Header } else { Extent::Part };
+        let size = self.lines[end] - self.lines[line];
+        let lacks = |header: &&str| extent == Extent::Part && may_name(header, &name.key);
+        let whole = size <= self.budget && !self.damaged.iter().any(lacks);
+        let table = whole.then(|| self.clean(line, end));
+        self.budget = self.budget.saturating_sub(size);
+        if let Some(table) = table.flatten() {
             for entry in table.entries {
-                self.take_table(entry.value.value);
+                self.take_table(entry.value.value, Some(extent));
             }
             return end;
         }
-        self.push(&name.key, name.key_place, None, Trust::Sound);
+        self.push(&name.key, name.key_place, None, (Trust::Sound, extent));
         // What follows may be this table's, or entries whose own header is gone.
         self.section = Section::Damaged;
         self.open = true;
         line + 1
+    }
+
+    /// Whether a header is about the same entry as the one above it.
+    fn goes_on(&self, line: usize, name: &str) -> bool {
+        let Some(table) = self.clean(line, line + 1) else {
+            return may_name(self.slice(line, line + 1), name);
+        };
+        let kill = table.entries.into_iter().find(|entry| entry.key == "kill");
+        let Some(Value::Table(kill)) = kill.map(|entry| entry.value.value) else {
+            return false;
+        };
+        let below = kill.get(name);
+        below.is_some_and(|below| {
+            below
+                .as_table()
+                .is_none_or(|table| !table.entries.is_empty())
+        })
     }
 
     fn take(&mut self, table: Table<'t>) {
@@ -216,60 +236,73 @@ impl<'t> Scanner<'t, '_> {
             match self.section {
                 Section::Top if entry.key == "kill" => {
                     self.document.has_kill_table = true;
-                    self.take_table(entry.value.value);
+                    self.take_table(entry.value.value, None);
                 }
                 Section::Top => {
                     let complaint = misplaced(&entry.key);
                     self.report
                         .error(entry.key_place, entry.key.to_string(), complaint);
-                    self.push_entry(entry, Trust::Stray);
+                    self.push_entry(entry, Trust::Stray, None);
                 }
                 Section::Kill => {
                     // `mode = "off"` below an entry left open is that entry's, not a route's.
-                    let doubtful = self.open && keys::find(keys::KILL_ENTRY, &entry.key).is_some();
+                    let inside = [keys::KILL_ENTRY, keys::WHEN, keys::MATCHER];
+                    let known = |section| keys::find(section, &entry.key).is_some();
+                    let doubtful = self.open && inside.into_iter().any(known);
                     let trust = if doubtful { Trust::Stray } else { Trust::Sound };
-                    self.push_entry(entry, trust);
+                    self.push_entry(entry, trust, None);
                 }
-                Section::Damaged => self.push_entry(entry, Trust::Stray),
+                Section::Damaged => self.push_entry(entry, Trust::Stray, None),
                 Section::Other => {}
             }
         }
     }
 
-    fn take_table(&mut self, value: Value<'t>) {
+    fn take_table(&mut self, value: Value<'t>, extent: Option<Extent>) {
         if let Value::Table(table) = value {
             for entry in table.entries {
-                self.push_entry(entry, Trust::Sound);
+                self.push_entry(entry, Trust::Sound, extent);
             }
         }
     }
 
-    fn push_entry(&mut self, entry: Entry<'t>, trust: Trust) {
+    /// Without an `extent` the entry has no header of its own.
+    fn push_entry(&mut self, entry: Entry<'t>, trust: Trust, extent: Option<Extent>) {
         let (key, place) = (entry.key.to_string(), entry.key_place);
-        self.push(&key, place, Some(entry), trust);
+        let value = self.text.get(entry.value.place.start as usize..);
+        let inline = value.is_none_or(|value| value.starts_with('{'));
+        let dotted = entry.value.as_table().is_some() && !inline;
+        let own = if dotted { Extent::Part } else { Extent::Closed };
+        self.push(&key, place, Some(entry), (trust, extent.unwrap_or(own)));
     }
 
-    fn push(&mut self, key: &str, key_place: Place, entry: Option<Entry<'t>>, trust: Trust) {
+    fn push(
+        &mut self,
+        key: &str,
+        key_place: Place,
+        entry: Option<Entry<'t>>,
+        (trust, extent): (Trust, Extent),
+    ) {
         self.document.found.push(Found {
             key: key.to_owned(),
             key_place,
             entry,
             trust,
+            extent,
         });
     }
 
     /// A line that is no TOML: says so, and keeps the keys it seems to be about.
     fn broken(&mut self, line: usize, text: &str) {
-        self.report_broken(line);
+        // The rest of a list whose beginning is reported needs no report of its own.
+        if !(self.open && text.starts_with(['{', '}', ']'])) {
+            self.report_broken(line);
+        }
         self.open |= leaves_open(text);
         if self.section == Section::Other {
             return;
         }
-        let place = Place {
-            file: 0,
-            start: self.lines[line] as u32,
-            end: self.lines[line + 1] as u32,
-        };
+        let place = self.place(line);
         let top = self.section == Section::Top && text.starts_with("kill");
         for part in text
             .split(['{', ',', '='])
@@ -278,8 +311,22 @@ impl<'t> Scanner<'t, '_> {
             let key = leading_key(part);
             let key = key.strip_prefix("kill.").filter(|_| top).unwrap_or(key);
             if !key.is_empty() {
-                self.push(key, place, None, Trust::Sound);
+                self.push(key, place, None, (Trust::Sound, Extent::Closed));
             }
+            // `a.percent = ` is a part of `a`, unless the route is called so.
+            if let Some((first, _)) = key.split_once('.')
+                && !part.trim_start().starts_with(['"', '\''])
+            {
+                self.push(first, place, None, (Trust::Sound, Extent::Part));
+            }
+        }
+    }
+
+    fn place(&self, line: usize) -> Place {
+        Place {
+            file: 0,
+            start: self.lines[line] as u32,
+            end: self.lines[line + 1] as u32,
         }
     }
 
@@ -354,6 +401,30 @@ fn parse(text: &str, base: usize) -> Option<Table<'_>> {
 pub(super) fn leaves_open(line: &str) -> bool {
     let count = |set: [char; 2]| line.matches(set).count();
     line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
+}
+
+/// Whether a damaged header may be one of this name, or of a table below it. Then the entry may
+/// not be whole.
+fn may_name(header: &str, name: &str) -> bool {
+    let header = header.trim().trim_start_matches('[');
+    let full = format!("kill.{name}");
+    let begin: String = header.chars().take(full.chars().count()).collect();
+    let slips = (name.len() / 4).min(2);
+    header.contains(name)
+        || full.starts_with(header)
+        || strsim::osa_distance(&begin, &full) <= slips
+}
+
+/// The key that `[kill.NAME` or `[[kill.NAME.when` is about, damaged as it is.
+fn key_of_header(header: &str) -> Option<&str> {
+    let name = header
+        .trim()
+        .trim_start_matches('[')
+        .strip_prefix("kill.")?;
+    let key = leading_key(name);
+    let quoted = name.starts_with(['"', '\'']);
+    let first = key.split('.').next().filter(|_| !quoted).unwrap_or(key);
+    (!first.is_empty()).then_some(first)
 }
 
 /// The key a text begins with, in quotes or not, well-formed or not.

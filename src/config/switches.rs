@@ -9,9 +9,10 @@ use super::entries::{self, Keyed, Scope};
 use super::error::{Problem, Severity};
 use super::file::SourceFile;
 use super::keys;
+use super::mention::{Extent, Found, Trust};
 use super::plans;
 use super::report::{Complaint, Report};
-use super::salvage::{Document, Found, Trust, misplaced, salvage, table_like_kill};
+use super::salvage::{Document, misplaced, salvage, table_like_kill};
 use super::settings::Settings;
 use super::tree::{Builder, Entry, Value};
 use crate::policy::kill::{KillKey, KillSettings, Position, Setting};
@@ -150,6 +151,8 @@ fn well_formed<'t>(file: &SourceFile, top: Vec<Entry<'t>>, report: &Report<'_>) 
             key_place: entry.key_place,
             entry: Some(entry),
             trust,
+            // The parser has joined what belongs together.
+            extent: Extent::Closed,
         });
     };
     for entry in top {
