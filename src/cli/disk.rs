@@ -1,6 +1,6 @@
 //! The configuration as it is on disk, for commands that need no running gateway.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::{
     Problem, Settings, SourceFile, SwitchesRead, examine, process_environment, read_structure,
@@ -17,8 +17,6 @@ pub(super) struct Disk {
     pub(super) errors: Vec<Problem>,
     /// What `switches.toml` says; nothing when it cannot be read.
     pub(super) switches: SwitchesRead,
-    /// Where that is.
-    pub(super) switches_path: PathBuf,
 }
 
 impl Disk {
@@ -31,7 +29,6 @@ impl Disk {
         let examined = examine(&files, &*process_environment());
         Ok(Disk {
             switches: switches(dir, &examined.settings),
-            switches_path: dir.join("switches.toml"),
             settings: examined.settings,
             errors: examined.errors,
             files,
@@ -40,7 +37,7 @@ impl Disk {
 }
 
 /// What `switches.toml` says; that it cannot be read is one of its problems.
-pub(super) fn switches(dir: &Path, settings: &Settings) -> SwitchesRead {
+fn switches(dir: &Path, settings: &Settings) -> SwitchesRead {
     let path = dir.join("switches.toml");
     let problem = match read_switches(dir) {
         Ok(Some(file)) => return read_switch_entries(&file, settings),

@@ -45,6 +45,6 @@ pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
     Settings, Target, TelemetrySettings,
 };
-pub use switches::{SwitchesRead, read_switch_entries};
+pub use switches::{SwitchesRead, UnknownKey, read_switch_entries};
 pub(crate) use validate::examine;
 pub use validate::{Loaded, load};

@@ -126,7 +126,11 @@ fn lines<'a>(change: &'a Change, routes: &[RouteSettings]) -> Vec<Line<'a>> {
     let plan = plan_line(change, routes);
     if pairs.is_empty() && plan.is_none() {
         // The same entries in another order.
-        pairs.extend(from.first().zip(to.first()).map(|(f, t)| (Some(f), Some(t))));
+        pairs.extend(
+            from.first()
+                .zip(to.first())
+                .map(|(f, t)| (Some(f), Some(t))),
+        );
     }
     let lines = pairs.into_iter().map(|(from, to)| line(from, to, routes));
     plan.into_iter().chain(lines.flatten()).collect()
@@ -305,7 +309,10 @@ mod tests {
         let keys: Vec<String> = changes.iter().map(|c| c.key.to_string()).collect();
         assert_eq!(keys, ["a", "c"]);
         let line = &lines(&changes[0], &[])[0];
-        assert_eq!((&*line.from, &*line.to, line.exempt), ("drop", "off", false));
+        assert_eq!(
+            (&*line.from, &*line.to, line.exempt),
+            ("drop", "off", false)
+        );
         let line = &lines(&changes[1], &[])[0];
         assert_eq!((&*line.from, &*line.to, line.exempt), ("off", "off", true));
     }
@@ -314,7 +321,10 @@ mod tests {
     fn an_entry_is_known_by_its_condition() {
         let (a, b) = (Some("a"), Some("b"));
         let list = |modes: &[(Mode, Option<&str>)]| -> Vec<KillEntry> {
-            modes.iter().map(|(mode, query)| thrown(*mode, *query)).collect()
+            modes
+                .iter()
+                .map(|(mode, query)| thrown(*mode, *query))
+                .collect()
         };
         let text = |name: &str| Some(format!("query {name} {}", ValueTest::Present(true)));
         let word = str::to_owned;
@@ -364,7 +374,14 @@ mod tests {
         let lines = lines(&change, &[]);
         let said: Vec<_> = lines
             .iter()
-            .map(|line| (&*line.key, line.plan.map(|plan| &**plan), &*line.from, &*line.to))
+            .map(|line| {
+                (
+                    &*line.key,
+                    line.plan.map(|plan| &**plan),
+                    &*line.from,
+                    &*line.to,
+                )
+            })
             .collect();
         assert_eq!(
             said,
@@ -374,6 +391,10 @@ mod tests {
                 ("all", Some("night"), "off", "drop"),
             ]
         );
-        assert!(lines.iter().all(|line| line.reason.as_deref() == Some("INC-7")));
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.reason.as_deref() == Some("INC-7"))
+        );
     }
 }

@@ -48,12 +48,15 @@ pub(super) fn entries<'a>(key: &'a KillKey, setting: &'a Setting) -> Vec<Listed<
 
 fn of_plan<'a>(name: &'a Arc<str>, plan: &'a PlanUse) -> Vec<Listed<'a>> {
     let each = plan.plan.iter().flat_map(|(key, entries)| {
-        entries.iter().enumerate().map(move |(index, entry)| Listed {
-            key,
-            index,
-            plan: Some(name),
-            entry: Cow::Owned(plan.applied(entry)),
-        })
+        entries
+            .iter()
+            .enumerate()
+            .map(move |(index, entry)| Listed {
+                key,
+                index,
+                plan: Some(name),
+                entry: Cow::Owned(plan.applied(entry)),
+            })
     });
     each.collect()
 }

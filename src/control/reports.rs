@@ -110,8 +110,16 @@ struct Return<'a> {
 }
 
 /// By origin, condition and times: routes may differ in how long they take.
-type Returns<'a> =
-    BTreeMap<(&'a KillKey, Option<&'a Arc<str>>, String, Duration, Duration), Return<'a>>;
+type Returns<'a> = BTreeMap<
+    (
+        &'a KillKey,
+        Option<&'a Arc<str>>,
+        String,
+        Duration,
+        Duration,
+    ),
+    Return<'a>,
+>;
 
 fn returns(snapshot: &Snapshot, now: Duration) -> Returns<'_> {
     let mut returns = Returns::new();

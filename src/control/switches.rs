@@ -207,13 +207,17 @@ pub(super) fn restores(
     after: (&[RouteSettings], &Entries),
     now: Duration,
 ) -> bool {
-    let compile =
-        |route, entries: &Entries| -> Option<Rules> { Rules::compile(subject(route), entries, None, now) };
+    let compile = |route, entries: &Entries| -> Option<Rules> {
+        Rules::compile(subject(route), entries, None, now)
+    };
     before.0.iter().any(|route| {
         let Some(rules) = compile(route, before.1) else {
             return false;
         };
-        let Ok(at) = after.0.binary_search_by(|other| other.name.cmp(&route.name)) else {
+        let Ok(at) = after
+            .0
+            .binary_search_by(|other| other.name.cmp(&route.name))
+        else {
             return false;
         };
         let next = compile(&after.0[at], after.1);

@@ -175,7 +175,9 @@ fn words(entries: &Entries) -> String {
         Setting::Plan(plan) => {
             let on = if plan.on { "on" } else { "off" };
             let dry_run = if plan.dry_run { "~" } else { "" };
-            let end = plan.until.map(|until| format!("@{}", (until - EPOCH).as_millis()));
+            let end = plan
+                .until
+                .map(|until| format!("@{}", (until - EPOCH).as_millis()));
             let keys: Vec<String> = plan.plan.keys().map(ToString::to_string).collect();
             let slash = if keys.is_empty() { "" } else { "/" };
             let end = end.unwrap_or_default();
@@ -563,13 +565,20 @@ fn killed(route: &RouteSettings, entries: &Entries, now: Duration) -> Vec<bool> 
             query,
         };
         let verdict = |rules: &Rules| rules.decide(&asker, b"", now).verdict;
-        rules.as_ref().is_some_and(|rules| verdict(rules) != Verdict::Pass)
+        rules
+            .as_ref()
+            .is_some_and(|rules| verdict(rules) != Verdict::Pass)
     };
     askers.map(ask).collect()
 }
 
 /// Whether everything that one state kills, now or later, is killed by the other.
-fn kills_as_much(after: &Entries, before: &Entries, routes: &[&RouteSettings], now: Duration) -> bool {
+fn kills_as_much(
+    after: &Entries,
+    before: &Entries,
+    routes: &[&RouteSettings],
+    now: Duration,
+) -> bool {
     let later = [0, 300, 800, 1600, 3000].map(|ms| now + Duration::from_millis(ms));
     routes.iter().all(|route| {
         // No traffic of a switch that expired is on its way back: that is not what is asked.
@@ -582,7 +591,10 @@ fn kills_as_much(after: &Entries, before: &Entries, routes: &[&RouteSettings], n
         };
         later.iter().all(|now| {
             let (before, after) = (killed(&route, before, *now), killed(&route, after, *now));
-            before.iter().zip(after).all(|(before, after)| !before || after)
+            before
+                .iter()
+                .zip(after)
+                .all(|(before, after)| !before || after)
         })
     })
 }

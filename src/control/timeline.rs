@@ -59,7 +59,9 @@ pub(super) fn events(snapshot: &Snapshot, last: Duration, now: Duration) -> Vec<
                     clause,
                 });
                 event.routes.push(&*route.spec.name);
-                event.modes.extend(clause.order.as_ref().map(|order| order.mode));
+                event
+                    .modes
+                    .extend(clause.order.as_ref().map(|order| order.mode));
             }
         };
         for clause in &rules.clauses {
@@ -67,7 +69,11 @@ pub(super) fn events(snapshot: &Snapshot, last: Duration, now: Duration) -> Vec<
             note(until, Passed::Expired, clause);
             let takes = clause.order.is_some() && !clause.dry_run;
             if takes && !rules.restore.is_zero() {
-                note(until.saturating_add(rules.restore), Passed::Restored, clause);
+                note(
+                    until.saturating_add(rules.restore),
+                    Passed::Restored,
+                    clause,
+                );
             }
         }
         for fading in &rules.fading {

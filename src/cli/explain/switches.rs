@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::moment::rfc3339;
+use crate::cli::precedence::key_of;
 use crate::config::RouteSettings;
 use crate::matching::Asker;
-use crate::policy::kill::{KillKey, KillSettings, Mode};
+use crate::policy::kill::{KillSettings, Mode};
 use crate::policy::rules::{Clause, Rules, Subject};
 use crate::policy::trace::Outcome;
 
@@ -118,14 +119,6 @@ fn then(
         found.push(report(clause, outcome));
     }
     found.into_iter().skip(1).collect()
-}
-
-/// The key under `[kill]` that brought a clause.
-fn key_of(clause: &Clause) -> KillKey {
-    match &clause.origin.plan {
-        Some(plan) => KillKey::Plan(plan.clone()),
-        None => clause.origin.key.clone(),
-    }
 }
 
 fn report(clause: &Clause, outcome: Outcome) -> EntryReport {
