@@ -12,10 +12,10 @@ use toml_edit::{Datetime, InlineTable, Value as Toml};
 
 use super::disk::Disk;
 use super::flip::{Flip, FlipOptions, Flipped};
-use super::moment::rfc3339;
+use super::moment::{rfc3339, to_the_second};
 use super::precedence::{key_of, met, name};
 use crate::config::{Change, EntryText, Settings};
-use crate::control::plain_entry;
+use crate::control::{own_mode, plain_entry};
 use crate::policy::kill::KillKey;
 use crate::vocab::{Clock, parse_duration};
 
@@ -164,13 +164,11 @@ fn entry(
             None => plain_entry(key, settings),
         });
     }
-    let own = routes.first().and_then(|route| route.kill_switch.mode);
+    let own = own_mode(key, settings);
     let mode = match (key, &arguments.mode) {
         (KillKey::Plan(_), _) => Some("on"),
         (_, Some(mode)) => Some(mode.as_str()),
-        // A line that says what it does needs no second file at night.
-        (KillKey::Route(_), None) => own.map(|mode| mode.as_str()),
-        (KillKey::Tier(_) | KillKey::All, None) => None,
+        (_, None) => own.map(|mode| mode.as_str()),
     };
     let mode = mode.map(|mode| ("mode", Toml::from(mode)));
     Ok(EntryText::table(mode.into_iter().chain(fields).collect()))
@@ -286,7 +284,7 @@ fn sentence(element: &Value) -> String {
         more => line += &format!("; {more} routes: {}, ...", routes[..8].join(", ")),
     }
     match text("expires") {
-        Some(expires) => line + &format!("; until {expires}"),
+        Some(expires) => line + &format!("; until {}", to_the_second(expires)),
         None => line + "; until restored",
     }
 }

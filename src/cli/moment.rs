@@ -11,6 +11,17 @@ pub(super) fn rfc3339(unix: Duration) -> String {
     format!("{time:.0}")
 }
 
+/// An RFC 3339 time without its fraction of a second.
+pub(super) fn to_the_second(text: &str) -> String {
+    match text.split_once('.') {
+        Some((seconds, rest)) => {
+            let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{seconds}{zone}")
+        }
+        None => text.to_owned(),
+    }
+}
+
 /// A span in at most two units, for people: `45s`, `3m 12s`, `2h 5m`, `6d 1h`.
 pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -34,6 +45,11 @@ mod tests {
             rfc3339(Duration::from_secs(1_700_000_000)),
             "2023-11-14T22:13:20Z"
         );
+        assert_eq!(
+            to_the_second("2023-11-14T22:13:20.120Z"),
+            "2023-11-14T22:13:20Z"
+        );
+        assert_eq!(to_the_second("-"), "-");
         let spans = [5, 65, 3600, 93_600].map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(spans, ["5s", "1m 5s", "1h 0m", "1d 2h"]);
     }

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::disk::Disk;
 use super::flip::{Flip, FlipOptions, Flipped};
 use super::precedence::{met, name};
-use crate::config::{Change, EntryText, Settings};
+use crate::config::{Change, EntryText, RouteSettings, Settings};
 use crate::control::Manner;
-use crate::policy::kill::KillKey;
+use crate::policy::kill::{KillKey, KillSettings};
 use crate::vocab::{Clock, format_duration};
 
 /// Options of `restore`.
@@ -139,31 +139,40 @@ fn sentence(
         return format!("{key}: written, not confirmed");
     }
     let took = flipped.took_ms();
-    let back = match ramp(key, settings) {
-        Some(ramp) => format!("; traffic comes back over {ramp}"),
-        None => "; traffic is back at once".to_owned(),
-    };
-    // What is still killed by other keys, or was never thrown, does not come back.
-    let comes_back = flipped.done.before.entries.get(key);
-    let back = match comes_back {
-        Some(setting) if setting.throws() => back,
-        Some(_) | None => String::new(),
+    let back = match back(flipped, key, settings) {
+        Back::Nothing => String::new(),
+        Back::AtOnce => "; traffic is back at once".to_owned(),
+        Back::Over(ramp) => format!("; traffic comes back over {ramp}"),
     };
     format!("{key} is {word} (confirmed in {took} ms){back}")
 }
 
-/// Over how long the routes of the key come back; `None` for at once.
-fn ramp(key: &KillKey, settings: &Settings) -> Option<String> {
-    let routes = settings.routes_of(key);
+/// How traffic comes back.
+enum Back {
+    /// None does: nothing was killed, or other keys still kill it.
+    Nothing,
+    AtOnce,
+    /// Such as `30s`, or `10s to 30s` when routes differ.
+    Over(String),
+}
+
+fn back(flipped: &Flipped, key: &KillKey, settings: &Settings) -> Back {
+    let done = &flipped.done;
+    let now = Clock::unix();
+    let kills = |route: &&RouteSettings, entries: &KillSettings| {
+        let met = met(route, entries, now);
+        met.iter().any(|clause| clause.order.is_some())
+    };
+    let mut routes = settings.routes_of(key);
+    routes.retain(|route| kills(route, &done.before.entries) && !kills(route, &done.after.entries));
     let times = || routes.iter().map(|route| route.kill_switch.restore);
-    let (least, most) = (times().min()?, times().max()?);
-    match (least, most) {
-        (_, Duration::ZERO) => None,
-        (least, most) if least == most => Some(format_duration(most)),
-        (least, most) => Some(format!(
-            "{} to {}",
-            format_duration(least),
-            format_duration(most)
-        )),
+    match (times().min(), times().max()) {
+        (None, _) | (_, None) => Back::Nothing,
+        (_, Some(Duration::ZERO)) => Back::AtOnce,
+        (Some(least), Some(most)) if least == most => Back::Over(format_duration(most)),
+        (Some(least), Some(most)) => {
+            let (least, most) = (format_duration(least), format_duration(most));
+            Back::Over(format!("{least} to {most}"))
+        }
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::ask::{self, Gateway};
-use super::moment::span;
+use super::moment::{span, to_the_second};
 
 /// Options of `status`.
 #[derive(Args, Debug)]
@@ -76,7 +76,7 @@ fn reload(reload: &Value, hash: &str, out: &mut impl Write) -> io::Result<()> {
         out,
         "configuration {hash}: last reload {} at {}",
         text("result"),
-        text("time")
+        to_the_second(text("time"))
     )?;
     errors(&reload["errors"], out)?;
     let waiting = reload["needs_restart"].as_array();
@@ -155,8 +155,8 @@ fn row(switch: &Value) -> [String; 9] {
     let share = switch["share"].as_f64().unwrap_or_default() * 100.0;
     let age = switch["age_seconds"].as_f64().unwrap_or_default();
     let until = match text("state").as_str() {
-        "restoring" => format!("back {}", text("ends")),
-        _ => text("expires"),
+        "restoring" => format!("back {}", to_the_second(&text("ends"))),
+        _ => to_the_second(&text("expires")),
     };
     let mode = switch["mode"].as_str().unwrap_or("each its own");
     [

@@ -30,7 +30,7 @@ mod watch;
 
 pub use figures::{ByShare, Figures, RouteFigures};
 pub use status::{Status, StatusReport};
-pub use switchedit::{Done, SwitchEdit, plain_entry};
+pub use switchedit::{Done, SwitchEdit, own_mode, plain_entry};
 pub use switchwriter::{LOCK_WAIT, Location, Manner, WriteError, Written, rewrite};
 
 use std::fmt;

@@ -1,12 +1,13 @@
 //! One entry of `switches.toml` changed on disk: what the commands and the admin listener share.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::switchwriter::{WriteError, Written, rewrite};
 use crate::config::{
     Change, EditError, EntryText, Settings, SourceFile, SwitchesRead, edit, read_switch_entries,
 };
-use crate::policy::kill::KillKey;
+use crate::policy::kill::{KillKey, Mode};
 
 /// A change of one key.
 #[derive(Clone, Copy, Debug)]
@@ -62,19 +63,25 @@ impl SwitchEdit<'_> {
     }
 }
 
-/// The entry of a key of which nothing is said but that it is thrown: a plan is on, a route has
-/// its own mode by name, and a key of several routes leaves it to each.
-pub fn plain_entry(key: &KillKey, settings: &Settings) -> EntryText {
-    match key {
-        KillKey::Plan(_) => EntryText::word("on"),
-        KillKey::Route(_) => {
-            let routes = settings.routes_of(key);
-            let mode = routes.first().and_then(|route| route.kill_switch.mode);
-            match mode {
-                Some(mode) => EntryText::word(mode.as_str()),
-                None => EntryText::table(Vec::new()),
-            }
+/// The mode that every route of a key has by itself, if they agree: a line that names it says
+/// what it does without a second file at night.
+pub fn own_mode(key: &KillKey, settings: &Settings) -> Option<Mode> {
+    let routes = settings.routes_of(key);
+    let modes: BTreeSet<Option<Mode>> = routes.iter().map(|r| r.kill_switch.mode).collect();
+    match (key, modes.first()) {
+        (KillKey::Plan(_), _) => None,
+        (KillKey::Route(_) | KillKey::Tier(_) | KillKey::All, Some(mode)) if modes.len() == 1 => {
+            *mode
         }
-        KillKey::Tier(_) | KillKey::All => EntryText::table(Vec::new()),
+        (KillKey::Route(_) | KillKey::Tier(_) | KillKey::All, _) => None,
+    }
+}
+
+/// The entry of a key of which nothing is said but that it is thrown.
+pub fn plain_entry(key: &KillKey, settings: &Settings) -> EntryText {
+    match (key, own_mode(key, settings)) {
+        (KillKey::Plan(_), _) => EntryText::word("on"),
+        (_, Some(mode)) => EntryText::word(mode.as_str()),
+        (_, None) => EntryText::table(Vec::new()),
     }
 }

@@ -10,8 +10,9 @@ use crate::cli::precedence::key_of;
 use crate::config::RouteSettings;
 use crate::matching::Asker;
 use crate::policy::kill::{KillSettings, Mode};
-use crate::policy::rules::{Clause, Rules, Subject};
+use crate::policy::rules::{Clause, Rules, Subject, Verdict};
 use crate::policy::trace::Outcome;
+use crate::vocab::format_duration;
 
 /// What the switches say.
 #[derive(Debug, Serialize)]
@@ -24,6 +25,8 @@ pub(super) struct Kill {
     pub(super) standing: Option<f64>,
     /// Over how long traffic comes back when a switch ends.
     pub(super) restore: String,
+    /// An expired entry that has not let this client back yet.
+    pub(super) returning: Option<String>,
     /// The entries that concern the route, in order of precedence.
     pub(super) entries: Vec<EntryReport>,
     /// What would kill the request, one after the other, if what kills it now were restored.
@@ -69,25 +72,46 @@ pub(super) fn kill(
         .flat_map(|rules| rules.trace(asker, now))
         .collect();
     let deciding = steps.iter().find(|(_, outcome)| outcome.decides());
+    let returning = rules
+        .as_ref()
+        .filter(|_| !deciding.is_some_and(|(_, outcome)| *outcome == Outcome::Takes))
+        .and_then(|rules| returning(rules, asker, now));
     let shares = steps.iter().any(|(clause, _)| is_partial(clause));
     Kill {
         verdict: match deciding {
             Some((_, Outcome::Takes)) => "killed",
             Some((_, Outcome::TakesSome)) => "share",
+            Some(_) | None if returning.is_some() => "killed",
             Some(_) | None => "passes",
         },
+        returning,
         sticky: route.kill_switch.sticky.to_string(),
         standing: rules
             .as_ref()
             .filter(|_| shares)
             .and_then(|rules| rules.standing(asker)),
-        restore: crate::vocab::format_duration(route.kill_switch.restore),
+        restore: format_duration(route.kill_switch.restore),
         entries: steps
             .iter()
             .map(|(clause, outcome)| report(clause, *outcome))
             .collect(),
         then: then(subject, settings, asker, now),
     }
+}
+
+/// The expired entry whose return takes the request, if one does.
+fn returning(rules: &Rules, asker: &Asker<'_>, now: Duration) -> Option<String> {
+    let Verdict::Kill(at) = rules.decide(asker, b"", now).verdict else {
+        return None;
+    };
+    let mut fadings = rules.fadings(now);
+    let (_, clause, share) = fadings.find(|(fading, ..)| *fading == at)?;
+    Some(format!(
+        "{} has expired, and traffic comes back over {}: it still takes {:.0} % of the clients",
+        key_of(clause),
+        format_duration(rules.restore),
+        share.percent()
+    ))
 }
 
 fn is_partial(clause: &Clause) -> bool {

@@ -95,6 +95,9 @@ fn killed(kill: &Kill, out: &mut impl Write) -> io::Result<()> {
             entry.outcome
         )?;
     }
+    if let Some(returning) = &kill.returning {
+        writeln!(out, "          {returning}")?;
+    }
     if let Some(standing) = kill.standing {
         writeln!(
             out,
