@@ -4,7 +4,7 @@
 //! the text, and nothing is believed about them: whatever comes out is read as the gateway reads
 //! it, and taken only if the entry says what it should and every other key what it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::entry_text::{EntryText, key_text};
@@ -14,7 +14,6 @@ use super::mentions::Editor;
 use super::settings::Settings;
 use super::statements::{Form, form};
 use super::switches::{SwitchesRead, read_switch_entries};
-use crate::policy::kill::Setting;
 
 /// What is to become of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,11 +130,11 @@ fn intended(
     file: &SourceFile,
     (key, value): (&str, &EntryText),
     settings: &Settings,
-) -> Result<Setting, EditError> {
+) -> Result<SwitchesRead, EditError> {
     let alone = format!("[kill]\n{}\n", entry_line(key, value));
     let alone = read_switch_entries(&SourceFile::new(&file.path, &alone), settings);
-    if let Some(entry) = entry_of(&alone, key) {
-        return Ok(entry.clone());
+    if alone.problems.is_empty() && said(&alone.entries, key).is_some() {
+        return Ok(alone);
     }
     // Said at the place where the entry would stand.
     let editor = Editor::new(&file.text, form(&file.text), key);
@@ -156,8 +155,8 @@ fn intended(
     }
 }
 
-fn entry_of<'r>(read: &'r SwitchesRead, key: &str) -> Option<&'r Setting> {
-    let mut entries = read.entries.iter();
+fn said<'m, K: fmt::Display, V>(entries: &'m BTreeMap<K, V>, key: &str) -> Option<&'m V> {
+    let mut entries = entries.iter();
     let found = entries.find(|(name, _)| name.to_string() == key);
     found.map(|(_, entry)| entry)
 }
@@ -175,16 +174,21 @@ struct Check<'a> {
     settings: &'a Settings,
     form: Form,
     before: SwitchesRead,
-    intended: Option<Setting>,
+    /// A file that says only what is meant; `None` for a removal.
+    intended: Option<SwitchesRead>,
 }
 
 impl Check<'_> {
     fn judge(&self, text: &str) -> Verdict {
         let read = read_switch_entries(&SourceFile::new(&self.file.path, text), self.settings);
-        let (mut before, mut after) = (outcomes(&self.before), outcomes(&read));
+        let (mut before, mut after) = (
+            outcomes(&self.before.entries, &self.before.in_error),
+            outcomes(&read.entries, &read.in_error),
+        );
         before.remove(self.key);
         let own = after.remove(self.key);
-        let meant = own == self.intended.as_ref().map(Some);
+        let intended = self.intended.as_ref();
+        let meant = own == intended.map(|alone| said(&alone.entries, self.key));
         let differs = |key: &&String| before.get(*key) != after.get(*key);
         let mut others: Vec<String> = before
             .keys()
@@ -215,10 +219,13 @@ impl Check<'_> {
 }
 
 /// What each key says; `None` for a key in error.
-fn outcomes(read: &SwitchesRead) -> BTreeMap<String, Option<&Setting>> {
-    let sound = read.entries.iter();
+fn outcomes<'m, K: fmt::Display, V>(
+    entries: &'m BTreeMap<K, V>,
+    in_error: &BTreeSet<K>,
+) -> BTreeMap<String, Option<&'m V>> {
+    let sound = entries.iter();
     let sound = sound.map(|(key, entry)| (key.to_string(), Some(entry)));
-    let broken = read.in_error.iter().map(|key| (key.to_string(), None));
+    let broken = in_error.iter().map(|key| (key.to_string(), None));
     sound.chain(broken).collect()
 }
 
@@ -256,7 +263,7 @@ impl fmt::Display for Difference {
             (true, true) => f.write_str("nothing to change"),
             (true, false) => {
                 match line {
-                    1 => f.write_str("add at its begin:")?,
+                    1 => f.write_str("add at the top:")?,
                     _ => write!(f, "add below line {}:", line - 1)?,
                 }
                 lines(f, &self.added)

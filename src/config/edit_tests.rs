@@ -304,7 +304,7 @@ fn a_difference_is_what_somebody_would_do_by_hand() {
     assert_eq!(told("a\nb\n", "a\nc\nb\n"), "add below line 1:\n    c");
     assert_eq!(
         told("", "[kill]\na\n"),
-        "add at its begin:\n    [kill]\n    a"
+        "add at the top:\n    [kill]\n    a"
     );
     assert_eq!(told("a\nb\n", "a\n"), "remove from line 2:\n    b");
     assert_eq!(
@@ -380,10 +380,11 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn told(text: &str) -> BTreeMap<String, Option<Setting>> {
+fn told(text: &str) -> BTreeMap<String, Option<String>> {
     let read = read_switch_entries(&file(text), &SETTINGS);
-    let told = outcomes(&read).into_iter();
-    told.map(|(key, entry)| (key, entry.cloned())).collect()
+    let told = outcomes(&read.entries, &read.in_error).into_iter();
+    told.map(|(key, entry)| (key, entry.map(|entry| format!("{entry:?}"))))
+        .collect()
 }
 
 fn comments(text: &str) -> Vec<&str> {

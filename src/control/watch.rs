@@ -355,4 +355,22 @@ mod tests {
         fs::remove_dir_all(at("routes.d")).unwrap();
         assert_eq!(settle(&mut watch), Some(Look::FULL));
     }
+
+    #[test]
+    fn the_hidden_files_of_a_writer_ask_for_nothing() {
+        use std::convert::Infallible;
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("switches.toml"), "[kill]\n").unwrap();
+        let mut watch = Watch::start(dir.path());
+        let mut rewrite = |more: &str| {
+            let text = |file: &crate::config::SourceFile| {
+                Ok::<_, Infallible>(format!("{}{more}", file.text))
+            };
+            crate::control::rewrite(dir.path(), text).unwrap();
+            settle(&mut watch)
+        };
+        // Creates the lock, takes it, and gives it back.
+        assert_eq!(rewrite(""), None);
+        assert_eq!(rewrite("# more\n"), look(Depth::Stamp, Depth::Digest));
+    }
 }
