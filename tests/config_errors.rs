@@ -37,6 +37,8 @@ const ROUTES: &str = r#"
     [routes."v1.board"]
     path = "/board"
     respond = {}
+    [plans.launch]
+    kill = { stats = "drop" }
 "#;
 
 fn settings() -> Settings {
@@ -78,7 +80,7 @@ fn shipped_configuration_has_no_errors_and_no_warnings() {
     let file = SourceFile::new("switches.toml", &format!("[kill]\n{examples}"));
     let read = read_switch_entries(&file, &settings);
     assert_eq!(render(&[read.problems, read.warnings].concat()), "");
-    assert_eq!(read.entries.len(), 5);
+    assert_eq!(read.entries.len(), 7);
 }
 
 #[test]
@@ -189,7 +191,6 @@ all = "drop"
 fn later_sections() {
     insta::assert_snapshot!(structure(
         r#"[archive]
-[plans.x]
 "#
     ));
 }
@@ -246,11 +247,10 @@ path = "/x"
 upstream = "up"
 [routes.x.kill_switch]
 mode = "archive"
-restore = 1
-sticky = 1
 when_full = 1
 archive_quota = 1
-close_tunnels = 1
+[plans.x]
+kill = { x = "archive" }
 "#
     ));
 }
@@ -679,6 +679,59 @@ kill_switch = { mode = "off", status = 700, body = 1, content_type = "x", retry_
 }
 
 #[test]
+fn kill_switch_return_and_share() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.x]
+path = "/x"
+respond = {}
+kill_switch = { restore = 30, sticky = "client_ip", close_tunnels = "yes" }
+[routes.y]
+path = "/y"
+respond = {}
+kill_switch = { sticky = "header x-player" }
+[routes.z]
+path = "/z"
+respond = {}
+kill_switch = { sticky = "header:x player" }
+"#
+    ));
+}
+
+#[test]
+fn plans() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.stats]
+path = "/stats"
+methods = ["POST"]
+respond = {}
+[plans.launch]
+kill = { stat = "drop", "tier:shedable" = "drop", "plan:calm" = "on", stats = {} }
+[plans.calm]
+kil = {}
+[plans.night]
+kill = { stats = { mode = "drop", until = 2036-11-06, percent = 120 } }
+[plans.all]
+kill = {}
+[plans.day]
+kill = "drop"
+description = "x"
+[plans]
+noon = "on"
+"#
+    ));
+}
+
+#[test]
+fn a_plan_of_two_files_is_an_error_that_names_both() {
+    let plan = "[plans.x]\nkill = { all = \"drop\" }\n";
+    let files = [
+        SourceFile::new("config/seawall.toml", plan),
+        SourceFile::new("config/routes.d/a.toml", plan),
+    ];
+    insta::assert_snapshot!(render(&load(&files, &environment).unwrap_err()));
+}
+
+#[test]
 fn defaults_once() {
     insta::assert_snapshot!(structure(
         r#"[upstreams.up]
@@ -712,7 +765,8 @@ fn switch_no_such_key() {
         r#"[kill]
 stat = "drop"
 "tier:shedable" = "drop"
-"plan:launch" = "on"
+"plan:lunch" = "on"
+"plan:christmas" = "on"
 elsewhere = "drop"
 "#
     ));
@@ -725,7 +779,7 @@ fn switch_value() {
 stats = "archive"
 ping = "drp"
 all = true
-"tier:core" = [{ mode = "drop" }]
+"tier:standard" = "on"
 v1.board = "drop"
 "#
     ));
@@ -736,7 +790,91 @@ fn switch_table() {
     insta::assert_snapshot!(switches(
         r#"[kill]
 stats = { mode = "dorp", reason = 5, retry_after = "soon", percentage = 5 }
-ping = { mode = "drop", percent = 50, when = {}, until = 2026-11-06T09:00:00Z, dry_run = true }
+ping = { mode = "drop", dry_run = 1, client_ip = "::1" }
+"#
+    ));
+}
+
+#[test]
+fn switch_percent() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = { mode = "drop", percent = 101 }
+ping = { mode = "reject", percent = "50%" }
+"v1.board" = { mode = "off", percent = 50 }
+all = { mode = "reject", percent = nan }
+"tier:core" = { mode = "reject", percent = -0.5 }
+"#
+    ));
+}
+
+#[test]
+fn switch_when() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = { mode = "drop", when = {} }
+ping = { mode = "reject", when = { header = { x-v = "1" } } }
+all = { mode = "reject", when = { client_ip = [], query = { a = { prefix = "1", suffix = "2" } } } }
+"tier:core" = { mode = "reject", when = { client_ip = "10.0.0.0/33", headers = { "a b" = "1", x = { regex = "(" } } } }
+"tier:standard" = { mode = "reject", when = { client_ip = [], headers = {} } }
+"v1.board" = { mode = "reject", when = "always" }
+"#
+    ));
+}
+
+#[test]
+fn switch_until() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = { mode = "drop", until = 2036-11-06T09:00:00 }
+ping = { mode = "reject", until = "2036-11-06T09:00:00Z" }
+all = { mode = "reject", until = 2036-11-06 }
+"tier:core" = { mode = "reject", until = "30m" }
+"v1.board" = { mode = "reject", until = 09:00:00 }
+"#
+    ));
+}
+
+#[test]
+fn switch_list() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = [
+  { mode = "drop", when = { client_ip = "10.0.0.0/8" } },
+  { mode = "dorp" },
+]
+ping = []
+all = ["reject", 5]
+"#
+    ));
+}
+
+#[test]
+fn switch_plan() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+"plan:launch" = "drop"
+"#
+    ));
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+"plan:launch" = { mode = "onn", percent = 50, until = 2036-11-06 }
+"#
+    ));
+}
+
+#[test]
+fn switch_warnings() {
+    insta::assert_snapshot!(switches(
+        r#"[kill]
+stats = [
+  { mode = "drop", percent = 50 },
+  { mode = "reject", when = { client_ip = "10.0.0.0/8" } },
+]
+ping = { mode = "reject", percent = 0 }
+"v1.board" = { mode = "reject", until = 2001-01-01T00:00:00Z }
+"plan:launch" = { mode = "on", until = 2001-01-01T00:00:00Z }
+"tier:core" = "reject"
 "#
     ));
 }

@@ -242,3 +242,6 @@ fn warn_of_unreached(items: &[Node<'_>], entries: &[KillEntry], at: Keyed<'_>, s
         warn(Keyed { place, ..at }, scope, complaint);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,8 +44,10 @@ struct Scanner<'t, 'r> {
     section: Section,
     /// An entry before was left open: what follows may be part of it.
     open: bool,
-    /// Headers that cannot be read: each may be one that an entry lacks.
+    /// Lines that cannot be read: each may be the header that an entry lacks.
     damaged: Vec<&'t str>,
+    /// The line after an entry of several lines, and where that is in what was found.
+    long: Option<(usize, usize)>,
     budget: usize,
     document: Document<'t>,
 }
@@ -64,6 +66,7 @@ pub(super) fn salvage<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document
         section: Section::Top,
         open: false,
         damaged: Vec::new(),
+        long: None,
         budget: MOST_BYTES,
         document: Document::default(),
     };
@@ -105,13 +108,33 @@ impl<'t> Scanner<'t, '_> {
         match self.whole(line) {
             Some((table, end)) => {
                 self.document.parsed = true;
+                if end == line + 1 && self.slice(line, end).starts_with([' ', '\t']) {
+                    self.doubt_entry_above(line, text);
+                }
+                let first = self.document.found.len();
                 self.take(table);
+                self.long = (end > line + 1).then_some((end, first));
                 end
             }
             None => {
+                self.doubt_entry_above(line, text);
                 self.broken(line, text);
                 line + 1
             }
+        }
+    }
+
+    /// An entry of several lines is not whole if what follows looks like more of it: its bracket
+    /// was closed too early.
+    fn doubt_entry_above(&mut self, line: usize, text: &str) {
+        if let Some((end, first)) = self.long
+            && end == line
+            && is_inner(text)
+        {
+            for found in &mut self.document.found[first..] {
+                found.entry = None;
+            }
+            self.open = true;
         }
     }
 
@@ -189,8 +212,8 @@ impl<'t> Scanner<'t, '_> {
     /// the header of something else.
     fn sub_table(&mut self, line: usize, name: &Entry<'t>) -> usize {
         let ends = |at: &usize| {
-            let text = self.slice(*at, at + 1);
-            text.trim_start().starts_with('[') && !self.goes_on(*at, &name.key)
+            let text = self.slice(*at, at + 1).trim();
+            (text.starts_with('[') || was_header(text)) && !self.goes_on(*at, &name.key)
         };
         let end = (line + 1..self.lines.len() - 1).find(ends);
         let end = end.unwrap_or(self.lines.len() - 1);
@@ -217,7 +240,11 @@ impl<'t> Scanner<'t, '_> {
     /// Whether a header is about the same entry as the one above it.
     fn goes_on(&self, line: usize, name: &str) -> bool {
         let Some(table) = self.clean(line, line + 1) else {
-            return may_name(self.slice(line, line + 1), name);
+            let last = (line + 2).min(self.lines.len() - 1);
+            let below = self.slice(line + 1, last);
+            return may_name(self.slice(line, line + 1), name)
+                || (may_begin(self.slice(line, line + 1), name)
+                    && (below.is_empty() || below.contains(name)));
         };
         let kill = table.entries.into_iter().find(|entry| entry.key == "kill");
         let Some(Value::Table(kill)) = kill.map(|entry| entry.value.value) else {
@@ -246,9 +273,7 @@ impl<'t> Scanner<'t, '_> {
                 }
                 Section::Kill => {
                     // `mode = "off"` below an entry left open is that entry's, not a route's.
-                    let inside = [keys::KILL_ENTRY, keys::WHEN, keys::MATCHER];
-                    let known = |section| keys::find(section, &entry.key).is_some();
-                    let doubtful = self.open && inside.into_iter().any(known);
+                    let doubtful = self.open && is_inner(&entry.key);
                     let trust = if doubtful { Trust::Stray } else { Trust::Sound };
                     self.push_entry(entry, trust, None);
                 }
@@ -298,7 +323,8 @@ impl<'t> Scanner<'t, '_> {
         if !(self.open && text.starts_with(['{', '}', ']'])) {
             self.report_broken(line);
         }
-        self.open |= leaves_open(text);
+        self.damaged.push(self.slice(line, line + 1));
+        self.open |= leaves_open(text) || text.contains("kill.");
         if self.section == Section::Other {
             return;
         }
@@ -403,6 +429,11 @@ pub(super) fn leaves_open(line: &str) -> bool {
     line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
 }
 
+/// Whether a line was a header before its first bracket was damaged.
+fn was_header(line: &str) -> bool {
+    line.ends_with(']') && line.contains("kill.") && !line.contains('=')
+}
+
 /// Whether a damaged header may be one of this name, or of a table below it. Then the entry may
 /// not be whole.
 fn may_name(header: &str, name: &str) -> bool {
@@ -410,9 +441,23 @@ fn may_name(header: &str, name: &str) -> bool {
     let full = format!("kill.{name}");
     let begin: String = header.chars().take(full.chars().count()).collect();
     let slips = (name.len() / 4).min(2);
-    header.contains(name)
-        || full.starts_with(header)
-        || strsim::osa_distance(&begin, &full) <= slips
+    header.contains(name) || strsim::osa_distance(&begin, &full) <= slips
+}
+
+/// Whether a header that breaks off may have been one of this name.
+fn may_begin(header: &str, name: &str) -> bool {
+    let header = header.trim().trim_start_matches('[');
+    format!("kill.{name}").starts_with(header)
+}
+
+/// Whether a line looks like one from within an entry.
+fn is_inner(line: &str) -> bool {
+    let inside = [keys::KILL_ENTRY, keys::WHEN, keys::MATCHER];
+    let key = leading_key(line);
+    line.starts_with(['{', '}', ']'])
+        || inside
+            .into_iter()
+            .any(|section| keys::find(section, key).is_some())
 }
 
 /// The key that `[kill.NAME` or `[[kill.NAME.when` is about, damaged as it is.

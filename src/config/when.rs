@@ -13,10 +13,10 @@ use crate::matching::{QueryMatch, When};
 
 /// `when` of an entry. One that asks for nothing is an error: it would be about everything.
 pub(super) fn when(entry: &Cursor<'_>) -> When {
+    let before = entry.report.errors();
     let Some(cursor) = entry.table("when", keys::WHEN) else {
         return When::default();
     };
-    let before = cursor.report.errors();
     let client_ip = cursor.read_list("client_ip", Single::Allowed, range);
     let ranges = client_ip.unwrap_or_default().into_iter().map(canonical);
     let when = When {

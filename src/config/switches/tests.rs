@@ -195,8 +195,6 @@ fn a_thousand_corruptions_refuse_no_neighbour() {
         seed ^= seed << 17;
         (seed % below as u64) as usize
     };
-    let seeds = std::env::var("SEED").map_or(0, |s| s.parse::<u64>().unwrap());
-    seed ^= seeds.wrapping_mul(0x2545_f491_4f6c_dd1d);
     const NASTY: &[u8] = b"\"'[]{}=,#\n\r\\\0\xff .:x-";
     for _ in 0..1_000 {
         let at = random(text.len());
