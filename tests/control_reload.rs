@@ -338,9 +338,7 @@ fn a_flip_among_ten_thousand_routes_compiles_nothing() {
         .id;
     let killed = |mode: &str| {
         let snapshot = gateway.live.load();
-        snapshot
-            .order(id)
-            .is_some_and(|order| order.mode.as_str() == mode)
+        control_support::mode(&snapshot, id) == Some(mode)
     };
     let mut times = Vec::new();
     for round in 0..10 {

@@ -57,7 +57,7 @@ impl Structure {
             let _ = write!(
                 text,
                 "[routes.{name}]\npath = \"/{name}/\"\nupstream = \"service\"\n\
-                 kill_switch = {{ mode = \"drop\", body = '{killed}' }}\n\n",
+                 kill_switch = {{ mode = \"drop\", body = '{killed}', restore = \"0s\" }}\n\n",
             );
         }
         for index in 0..self.routes - 3 {

@@ -59,6 +59,16 @@ enum Switch {
     Untouched,
     Drop,
     Reject,
+    /// Everybody, until a far day.
+    Until,
+    /// Half of the clients, this one among them.
+    Share,
+    /// Half of those with a header that begins so.
+    WhenShare,
+    /// A header that this client has not.
+    WhenNot,
+    /// The route is exempt, and nothing is thrown.
+    Off,
 }
 
 impl Switch {
@@ -67,6 +77,19 @@ impl Switch {
             Switch::Untouched => "[kill]\n",
             Switch::Drop => "[kill]\nall = \"drop\"\n",
             Switch::Reject => "[kill]\nall = \"reject\"\n",
+            Switch::Until => {
+                "[kill]\nall = { mode = \"drop\", status = 202, until = 2999-01-01T00:00:00Z }\n"
+            }
+            Switch::Share => "[kill]\nall = { mode = \"drop\", status = 202, percent = 50 }\n",
+            Switch::WhenShare => {
+                "[kill]\nall = { mode = \"drop\", status = 202, percent = 50, \
+                 when = { headers = { user-agent = { prefix = \"game/4.\" } } } }\n"
+            }
+            Switch::WhenNot => {
+                "[kill]\nall = { mode = \"drop\", status = 202, \
+                 when = { headers = { user-agent = { prefix = \"game/5.\" } } } }\n"
+            }
+            Switch::Off => "[kill]\nr5 = \"off\"\n",
         }
     }
 }
@@ -194,6 +217,33 @@ fn killed_reject_get(bencher: Bencher) {
 #[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
 fn killed_reject_post_1k(bencher: Bencher) {
     one_route(bencher, 10, Switch::Reject, Kind::PostKibibyte, 503);
+}
+
+/// Against `killed_get` of 10 routes: what it costs to ask who is asking.
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn killed_get_until(bencher: Bencher) {
+    one_route(bencher, 10, Switch::Until, Kind::Get, 202);
+}
+
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn killed_get_by_share(bencher: Bencher) {
+    one_route(bencher, 10, Switch::Share, Kind::Get, 202);
+}
+
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn killed_get_by_when_and_share(bencher: Bencher) {
+    one_route(bencher, 10, Switch::WhenShare, Kind::Get, 202);
+}
+
+/// Against `respond_get` of 10 routes.
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn respond_get_passed_by_when(bencher: Bencher) {
+    one_route(bencher, 10, Switch::WhenNot, Kind::Get, 200);
+}
+
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn respond_get_under_off(bencher: Bencher) {
+    one_route(bencher, 10, Switch::Off, Kind::Get, 200);
 }
 
 #[divan::bench(args = ROUTES, sample_count = SAMPLES, sample_size = ROW)]

@@ -150,19 +150,26 @@ impl Switches {
             routes,
             now,
         };
+        self.take_all(&mut open, &judge);
+        for (key, setting) in &open {
+            let had = self.entries.get(*key);
+            let Some(both) = had.and_then(|had| joined(had, setting, now)) else {
+                continue;
+            };
+            let previous = self.entries.clone();
+            if self.takes(key, both, &judge) && !judge.exceeds(key, &self.entries, &previous) {
+                self.entries = previous;
+            }
+        }
+        self.take_all(&mut open, &judge);
+    }
+
+    /// Takes each value that restores nothing, until none is left that does not.
+    fn take_all(&mut self, open: &mut Vec<(&KillKey, &Setting)>, judge: &Judge<'_>) {
         let mut left = usize::MAX;
         while open.len() < left {
             left = open.len();
-            open.retain(|(key, setting)| !self.takes(key, (*setting).clone(), &judge));
-        }
-        for (key, setting) in open {
-            let both = self
-                .entries
-                .get(key)
-                .and_then(|had| joined(had, setting, now));
-            if let Some(both) = both {
-                self.takes(key, both, &judge);
-            }
+            open.retain(|(key, setting)| !self.takes(key, (*setting).clone(), judge));
         }
     }
 
@@ -190,12 +197,17 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Whether a route that the key reaches lets something through that was killed.
     fn restores(&self, key: &KillKey, after: &Entries) -> bool {
+        self.exceeds(key, &self.before, after)
+    }
+
+    /// Whether one state kills something on a route of the key that the other may not.
+    fn exceeds(&self, key: &KillKey, more: &Entries, less: &Entries) -> bool {
         reached(key, self.routes).any(|route| {
             let compile = |entries| Rules::compile(subject(route), entries, None, self.now);
-            let Some(before) = compile(&self.before) else {
+            let Some(more) = compile(more) else {
                 return false;
             };
-            !covers(compile(after).as_ref(), Some(&before), self.now)
+            !covers(compile(less).as_ref(), Some(&more), self.now)
         })
     }
 }
@@ -257,25 +269,31 @@ fn begins_with_off(setting: Option<&Setting>) -> bool {
     }
 }
 
-/// What a key had, with those entries of its new value that may kill more.
+/// What a key had, with those entries of its new value that may kill more: each before the entry
+/// of the same condition, else a condition before all and what has none after all.
 fn joined(had: &Setting, said: &Setting, now: Duration) -> Option<Setting> {
     let (Setting::Entries(had), Setting::Entries(said)) = (had, said) else {
         return None;
     };
-    let kills_more = |entry: &&KillEntry| {
+    let mut all = had.clone();
+    let mut front = 0;
+    for entry in said {
         let wider = |other: &KillEntry| other.when != entry.when || other.share < entry.share;
         let ended = entry.until.is_some_and(|until| until <= now);
-        matches!(entry.position, Position::Thrown(_)) && !ended && had.iter().all(wider)
-    };
-    let (last, first): (Vec<&KillEntry>, Vec<&KillEntry>) = said
-        .iter()
-        .filter(kills_more)
-        .partition(|entry| entry.when.is_always());
-    if first.is_empty() && last.is_empty() {
-        return None;
+        let thrown = matches!(entry.position, Position::Thrown(_)) && !entry.dry_run;
+        if !thrown || ended || !had.iter().all(wider) {
+            continue;
+        }
+        let same = all.iter().position(|other| other.when == entry.when);
+        let at = match same {
+            Some(at) => at,
+            None if entry.when.is_always() => all.len(),
+            None => front,
+        };
+        front += usize::from(at <= front);
+        all.insert(at, entry.clone());
     }
-    let all: Vec<KillEntry> = first.into_iter().chain(had).chain(last).cloned().collect();
-    (all.len() <= MOST_ENTRIES).then_some(Setting::Entries(all))
+    (all.len() > had.len() && all.len() <= MOST_ENTRIES).then_some(Setting::Entries(all))
 }
 
 /// The route, as the switches see it.

@@ -390,7 +390,7 @@ fn a_switch_that_expired_kills_nothing_and_may_become_anything() {
         "0 s1=drop@500 => s1=drop@500
          499 s1=drop:5 !! => s1=drop@500
          500 s1=drop:5 !! => s1=drop:5
-         501 s1=drop:50@600 !! => s1=drop:5
+         501 s1=drop:50@600 !! => s1=drop:50@600+drop:5
          502 s1=reject@600+drop:5 !! => s1=reject@600+drop:5",
     );
 }

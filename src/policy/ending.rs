@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use super::rules::{Clause, Rules};
+use super::share::Share;
+use crate::matching::{Asker, When};
 
 /// Most switches of one route that fade at once; the oldest leave first.
 const MOST_FADING: usize = 16;
@@ -15,6 +17,23 @@ pub struct Fading {
     pub clause: Clause,
     /// When it ended, since the Unix epoch.
     pub since: Duration,
+    /// Conditions of the clauses that decided before it until then: it took none of theirs, and
+    /// its end takes none of theirs either.
+    pub ahead: Vec<When>,
+}
+
+impl Fading {
+    /// Whether another clause decided about this asker while this one held.
+    pub(super) fn passed_by(&self, asker: &Asker<'_>) -> bool {
+        self.ahead.iter().any(|when| when.holds(asker))
+    }
+}
+
+/// The conditions of the clauses that decided before the one at `at`, just before `end`.
+pub(super) fn ahead(clauses: &[Clause], at: usize, end: Duration) -> impl Iterator<Item = &When> {
+    let held =
+        move |clause: &&Clause| !clause.dry_run && clause.until.is_none_or(|until| until >= end);
+    clauses[..at].iter().filter(held).map(|clause| &clause.when)
 }
 
 /// What ended between two states of a route's rules, and what had ended before and still fades.
@@ -40,9 +59,17 @@ pub(super) fn ended(before: &Rules, after: &Rules, now: Duration) -> Vec<Fading>
             if since.is_none() && still_taken(at, before, after, now) {
                 return None;
             }
-            let clause = clause.clone();
             let since = since.unwrap_or(now);
-            Some(Fading { clause, since })
+            let ahead: Vec<When> = ahead(&before.clauses, at, since).cloned().collect();
+            if ahead.iter().any(When::is_always) {
+                return None;
+            }
+            let clause = clause.clone();
+            Some(Fading {
+                clause,
+                since,
+                ahead,
+            })
         });
     let mut all: Vec<Fading> = fading
         .chain(ended)
@@ -74,9 +101,13 @@ pub fn covers(after: Option<&Rules>, before: Option<&Rules>, now: Duration) -> b
 /// Whether `after` takes all that the clause at `at` of `before` takes.
 fn still_taken(at: usize, before: &Rules, after: &Rules, now: Duration) -> bool {
     let clause = &before.clauses[at];
+    let same_clients = after.sticky == before.sticky;
     for other in &after.clauses {
         let about_all = other.when.is_always() || other.when == clause.when;
-        let as_much = other.share >= clause.share;
+        let as_much = match same_clients {
+            true => other.share >= clause.share,
+            false => other.share == Share::WHOLE || clause.share == Share::NONE,
+        };
         if other.is_live(now) && about_all && as_much && lasts_as_long(other, clause) {
             return true;
         }
@@ -109,3 +140,6 @@ fn takes_away(known: &Clause, other: &Clause) -> bool {
         && !known.dry_run
         && known.until == other.until
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,3 +5,6 @@ pub mod kill;
 pub mod rules;
 pub mod share;
 pub mod trace;
+
+#[cfg(test)]
+mod samples;

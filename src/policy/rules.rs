@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use super::ending::{Fading, ended};
+use super::ending::{Fading, ahead, ended};
 use super::kill::{
     DEFAULT_RETRY_AFTER, KillEntry, KillKey, KillSettings, KillSwitchSpec, Mode, Position, Setting,
 };
@@ -194,14 +194,23 @@ impl Rules {
         Decision { verdict, rehearsed }
     }
 
-    /// What has ended takes the clients that are not back yet.
+    /// What has ended takes the clients that are not back yet, of those that it took.
     fn fade(&self, asker: &Asker<'_>, hash: impl Fn() -> u64, now: Duration) -> Verdict {
         let taken = |(at, clause, share): (OrderAt, &Clause, Share)| {
-            (clause.when.holds(asker) && takes(share, &hash)).then_some(at)
+            let concerns = clause.when.holds(asker) && !self.passed_by(at, asker);
+            (concerns && takes(share, &hash)).then_some(at)
         };
         match self.fadings(now).find_map(taken) {
             Some(at) => Verdict::Kill(at),
             None => Verdict::Pass,
+        }
+    }
+
+    /// Whether another clause decided about this asker while the one at `at` held.
+    fn passed_by(&self, at: OrderAt, asker: &Asker<'_>) -> bool {
+        match self.clauses.get(at.0).and_then(|clause| clause.until) {
+            Some(end) => ahead(&self.clauses, at.0, end).any(|when| when.holds(asker)),
+            None => self.fading[at.0 - self.clauses.len()].passed_by(asker),
         }
     }
 
@@ -213,7 +222,8 @@ impl Rules {
             .enumerate()
             .filter_map(move |(at, clause)| {
                 let until = clause.until.filter(|until| *until <= now)?;
-                let counts = !clause.dry_run && clause.order.is_some();
+                let acted = !ahead(&self.clauses, at, until).any(When::is_always);
+                let counts = acted && !clause.dry_run && clause.order.is_some();
                 counts.then_some((OrderAt(at), clause, until))
             });
         let first = self.clauses.len();
@@ -422,3 +432,8 @@ impl KillOrder {
         }
     }
 }
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

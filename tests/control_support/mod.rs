@@ -140,7 +140,7 @@ impl Gateway {
             .routes
             .iter()
             .find(|r| &*r.spec.name == route)?;
-        snapshot.order(found.id).map(|order| order.mode.to_string())
+        mode(&snapshot, found.id).map(str::to_owned)
     }
 
     pub fn status(&self) -> serde_json::Value {
@@ -155,7 +155,9 @@ impl Gateway {
     pub fn held(&self, key: &str) -> Option<bool> {
         let status = self.status();
         let switches = status["switches"].as_array().unwrap();
-        let found = switches.iter().find(|switch| switch["key"] == key)?;
+        let in_effect = |switch: &&serde_json::Value| switch["state"] != "restoring";
+        let mut switches = switches.iter().filter(in_effect);
+        let found = switches.find(|switch| switch["key"] == key)?;
         found["held"].as_bool()
     }
 }
@@ -209,4 +211,12 @@ pub fn lines_with(message: &str, key: &str) -> Vec<serde_json::Value> {
     parsed
         .filter(|line: &serde_json::Value| line["message"] == message && line["key"] == key)
         .collect()
+}
+
+/// The mode of the first switch that is thrown for a route; one that ended does not count.
+pub fn mode(snapshot: &seawall::snapshot::Snapshot, id: seawall::vocab::RouteId) -> Option<&str> {
+    let now = seawall::vocab::Clock::unix();
+    let clauses = &snapshot.rules(id)?.clauses;
+    let thrown = clauses.iter().find(|clause| clause.is_live(now))?;
+    thrown.order.as_ref().map(|order| order.mode.as_str())
 }
