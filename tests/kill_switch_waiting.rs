@@ -49,7 +49,7 @@ fn entry(mode: Mode) -> KillEntry {
 fn about(name: &str, test: ValueTest) -> KillEntry {
     let mut entry = entry(Mode::Drop);
     entry.when = When {
-        headers: vec![HeaderMatch::new(name, test).unwrap()],
+        headers: vec![HeaderMatch::new(name, test).expect("a name")],
         ..When::default()
     };
     entry
