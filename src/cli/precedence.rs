@@ -13,10 +13,8 @@ pub(super) fn met(route: &RouteSettings, settings: &KillSettings, now: Duration)
         tier: route.tier,
         own: &route.kill_switch,
     };
-    let rules = Rules::compile(subject, settings, None, now);
-    let clauses = rules.map(|rules| rules.clauses).unwrap_or_default();
     let mut met = Vec::new();
-    for clause in clauses {
+    for clause in Rules::written(subject, settings).clauses {
         if clause.expired(now) || clause.dry_run {
             continue;
         }

@@ -66,16 +66,13 @@ pub(super) fn kill(
         tier: route.tier,
         own: &route.kill_switch,
     };
-    let rules = Rules::compile(subject, settings, None, now);
-    let steps: Vec<(&Clause, Outcome)> = rules
-        .iter()
-        .flat_map(|rules| rules.trace(asker, now))
-        .collect();
+    let rules = Rules::written(subject, settings);
+    let steps: Vec<(&Clause, Outcome)> = rules.trace(asker, now).collect();
     let deciding = steps.iter().find(|(_, outcome)| outcome.decides());
-    let returning = rules
-        .as_ref()
-        .filter(|_| !deciding.is_some_and(|(_, outcome)| *outcome == Outcome::Takes))
-        .and_then(|rules| returning(rules, asker, now));
+    let returning = match deciding {
+        Some((_, Outcome::Takes)) => None,
+        Some(_) | None => returning(&rules, asker, now),
+    };
     let shares = steps.iter().any(|(clause, _)| is_partial(clause));
     Kill {
         verdict: match deciding {
@@ -86,10 +83,7 @@ pub(super) fn kill(
         },
         returning,
         sticky: route.kill_switch.sticky.to_string(),
-        standing: rules
-            .as_ref()
-            .filter(|_| shares)
-            .and_then(|rules| rules.standing(asker)),
+        standing: rules.standing(asker).filter(|_| shares),
         restore: format_duration(route.kill_switch.restore),
         entries: steps
             .iter()
@@ -129,7 +123,8 @@ fn then(
     let mut left = settings.clone();
     let mut restored = BTreeSet::new();
     let mut found = Vec::new();
-    while let Some(rules) = Rules::compile(subject, &left, None, now) {
+    loop {
+        let rules = Rules::written(subject, &left);
         let mut steps = rules.trace(asker, now);
         let taking = steps.find(|(_, outcome)| outcome.decides());
         let Some((clause, outcome @ (Outcome::Takes | Outcome::TakesSome))) = taking else {
