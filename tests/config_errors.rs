@@ -116,6 +116,7 @@ path = "/x"
 respond = {}
 tier = "core"
 kill_switch = { mode = "drop" }
+observe = ["client-ip", "header:Authorization"]
 "#;
     let files = [SourceFile::new("config/seawall.toml", text)];
     let loaded = load(&files, &environment).expect("only warnings");
@@ -235,12 +236,35 @@ concurrency = 1
 retry = 1
 retry_budget = 1
 breaker = 1
-observe = 1
 allow = 1
 deny = 1
 auth = 1
 auto_kill = 1
 client_retry_budget = 1
+"#
+    ));
+}
+
+#[test]
+fn observe() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[defaults]
+upstream = "up"
+observe = ["client"]
+[routes.number]
+path = "/a"
+observe = 1
+[routes.slip]
+path = "/b"
+observe = ["client-pi", "x-client-version", "heder:x-a", "header:", "header:a b", 7]
+[routes.twice]
+path = "/c"
+observe = ["header:x-a", "header:X-A"]
+[routes.many]
+path = "/d"
+observe = ["client-ip", "header:a", "header:b", "header:c", "header:d"]
 "#
     ));
 }

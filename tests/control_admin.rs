@@ -132,3 +132,29 @@ fn connections_are_counted() {
     drop(streams);
     wait_for("none", || open() == 0);
 }
+
+#[test]
+fn a_change_by_a_token_is_told_under_its_name() {
+    control_support::capture_logs();
+    let gateway = Gateway::start(&route("edited", "core"), "[kill]\n");
+    let text = "[kill]\nedited = \"drop\"\n";
+    let digest = seawall::config::SourceFile::new("switches.toml", text).digest;
+    // Edits that never came to be read are forgotten, not this one.
+    gateway.shared.note_edit(digest, "amy".into());
+    for other in 0..40 {
+        gateway.shared.note_edit(other, "bob".into());
+    }
+    gateway.write("switches.toml", text);
+    wait_for("the throw", || gateway.killed("edited").is_some());
+    wait_for("the source", || {
+        gateway.status()["switches"][0]["source"] == "admin"
+    });
+    let lines = control_support::lines_with("kill switch changed", "edited");
+    assert_eq!(lines[0]["source"], "admin", "{lines:?}");
+    assert_eq!(lines[0]["token"], "amy", "{lines:?}");
+    // By hand, with other bytes: nobody's token.
+    gateway.write("switches.toml", "[kill]\nedited = \"reject\"\n");
+    wait_for("the source", || {
+        gateway.status()["switches"][0]["source"] == "file"
+    });
+}

@@ -175,6 +175,56 @@ fn all_in_turn(bencher: Bencher, routes: usize, switch: Switch, kind: Kind) {
         });
 }
 
+/// Whose version the observed requests name.
+#[derive(Clone, Copy)]
+enum Versions {
+    /// Ten in turn.
+    Few,
+    /// Another each time: the most that counting costs, since each pushes one out.
+    Distinct,
+}
+
+/// The requests of `respond_get` on ten routes, with a version; on routes that observe it and
+/// the client's address, or on routes that do not.
+fn versions(bencher: Bencher, versions: Versions, keys: &str) {
+    let structure = answering(10).replace("respond =", &format!("{keys}respond ="));
+    let worker = setup::worker(&structure, Switch::Untouched.text());
+    let peer = setup::peer();
+    let mut turn = 0;
+    bencher
+        .with_inputs(|| {
+            let mut request = request(Kind::Get, "/r5/items/42");
+            turn += 1;
+            let version = match versions {
+                Versions::Few => format!("4.2.{}", turn % 10),
+                Versions::Distinct => format!("4.2.{turn}"),
+            };
+            let version = version.parse().expect("a header value");
+            request.headers_mut().insert("x-client-version", version);
+            request
+        })
+        .bench_local_values(|request| {
+            assert_eq!(at_once(whole(&worker, &peer, request)), 200);
+        });
+}
+
+const OBSERVE: &str = "observe = [\"client-ip\", \"header:x-client-version\"]\n";
+
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn observe_nothing(bencher: Bencher) {
+    versions(bencher, Versions::Few, "");
+}
+
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn observe_two_keys(bencher: Bencher) {
+    versions(bencher, Versions::Few, OBSERVE);
+}
+
+#[divan::bench(sample_count = SAMPLES, sample_size = ROW)]
+fn observe_two_keys_of_distinct_values(bencher: Bencher) {
+    versions(bencher, Versions::Distinct, OBSERVE);
+}
+
 /// What every request asks first.
 #[divan::bench]
 fn snapshot_worker_view(bencher: Bencher) {

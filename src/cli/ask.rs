@@ -226,7 +226,8 @@ mod tests {
     use std::io::{Read, Write};
 
     /// Answers one connection with these bytes.
-    fn answering(bytes: &'static str) -> String {
+    fn answering(bytes: impl Into<String>) -> String {
+        let bytes = bytes.into();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         std::thread::spawn(move || {
@@ -254,6 +255,16 @@ mod tests {
             assert_eq!(answer.status, StatusCode::OK);
             assert_eq!(answer.body, b"ready");
             assert_eq!(answer.from, address);
+        }
+    }
+
+    #[test]
+    fn a_large_answer_is_read_whole() {
+        let body = "x".repeat(3 << 20);
+        for framing in ["content-length: 3145728", "connection: close"] {
+            let address = answering(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{body}"));
+            let answer = get(Gateway::At(&address), "/").unwrap();
+            assert_eq!(answer.body.len(), body.len(), "{framing}");
         }
     }
 

@@ -16,6 +16,7 @@ mod restore;
 mod run;
 mod running;
 mod status;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Shows who sends most of a route's requests: the values of what it observes.
+    Top(top::TopArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
     Demo(demo::DemoArguments),
 }
@@ -76,6 +79,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Status(arguments) => status::run(&config, &arguments),
         Command::Explain(arguments) => explain::run(&config, arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
+        Command::Top(arguments) => top::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

@@ -326,7 +326,7 @@ fn key() -> impl Strategy<Value = &'static str> {
 /// One entry under `[kill]`, in one of its shapes.
 fn entry(key: &str, word: &str, shape: u8) -> String {
     let key = key_text(key);
-    match shape % 6 {
+    match shape % 8 {
         0 => format!("{key} = \"{word}\"\n"),
         1 => format!("  {key} = {{ mode = \"{word}\", reason = \"a # b\" }} # tail\n"),
         2 => format!(
@@ -334,7 +334,13 @@ fn entry(key: &str, word: &str, shape: u8) -> String {
         ),
         3 => format!("{key}.mode = \"{word}\" # m\n{key}.owner = \"amy\"\n"),
         4 => format!("\n# note on {key}\n{key} = \"{word}\" # t\n"),
-        _ => format!("# {key} = \"drop\"\n{key} = \"{word}\"\r\n"),
+        5 => format!("# {key} = \"drop\"\n{key} = \"{word}\"\r\n"),
+        6 => format!(
+            "{key} = [ # two\n  {{ mode = \"drop\", percent = 5 }}, # one\n\n  {{ mode = \"{word}\" }}\n] # end\n"
+        ),
+        _ => format!(
+            "{key}.until = 2126-11-06T09:00:00Z\n# between\n{key}.when.query = {{ a = \"]\" }}\n{key}.mode = \"{word}\"\n"
+        ),
     }
 }
 

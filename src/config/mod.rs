@@ -5,6 +5,7 @@
 
 mod answer;
 mod cursor;
+mod damage;
 mod diff;
 mod edit;
 mod entries;
@@ -18,6 +19,7 @@ mod mention;
 mod mentions;
 mod merge;
 mod moment;
+mod observe;
 mod plans;
 mod proposals;
 mod report;
@@ -41,6 +43,7 @@ pub use file::{
     Environment, SourceFile, ignored_files, process_environment, read_structure, read_switches,
     unreadable_hint,
 };
+pub(crate) use report::did_you_mean;
 pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
     Settings, Target, TelemetrySettings,

@@ -214,7 +214,7 @@ fn syntax_hint(message: &str) -> Option<&'static str> {
 }
 
 /// A hint that names the candidate nearest to what was written, if one is near.
-pub(super) fn did_you_mean<'a>(
+pub(crate) fn did_you_mean<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {

@@ -11,6 +11,7 @@ use super::answer::{kill_switch, respond};
 use super::cursor::{Cursor, Decoded, Single};
 use super::headers::{edits, matchers};
 use super::keys::{self, NOT_YET};
+use super::observe::observe;
 use super::report::{Complaint, did_you_mean};
 use super::settings::{HostRewrite, RouteSettings, Target};
 use super::tree::{Entry, Node, Place, Table};
@@ -317,6 +318,7 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
         request_headers: edits(cursor, "request_headers"),
         response_headers: edits(cursor, "response_headers"),
         kill_switch: kill_switch(cursor),
+        observe: observe(cursor),
     }
 }
 

@@ -7,6 +7,9 @@
 use toml::de::DeTable;
 
 use super::cursor::unknown_key;
+use super::damage::{
+    is_inner, key_of_header, leading_key, leaves_open, may_begin, may_name, was_header,
+};
 use super::file::SourceFile;
 use super::keys;
 use super::mention::{Extent, Found, Trust, join_parts};
@@ -95,8 +98,9 @@ impl<'t> Scanner<'t, '_> {
             .slice(line, line + 1)
             .trim_start_matches('\u{feff}')
             .trim();
-        // A header has no `=`; what has one is an entry that begins wrongly.
-        if text.starts_with('[') && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
+        // A header has a name and no `=`; what has one is an entry that begins wrongly.
+        let named = text.starts_with('[') && text.contains(|c| c != '[');
+        if named && (!text.contains('=') || self.clean(line, line + 1).is_some()) {
             return self.header(line);
         }
         if text.is_empty() || text.starts_with('#') {
@@ -240,11 +244,16 @@ impl<'t> Scanner<'t, '_> {
     /// Whether a header is about the same entry as the one above it.
     fn goes_on(&self, line: usize, name: &str) -> bool {
         let Some(table) = self.clean(line, line + 1) else {
+            // The damage may be a line break.
             let last = (line + 2).min(self.lines.len() - 1);
-            let below = self.slice(line + 1, last);
-            return may_name(self.slice(line, line + 1), name)
-                || (may_begin(self.slice(line, line + 1), name)
-                    && (below.is_empty() || below.contains(name)));
+            let header = self.slice(line, line + 1).trim();
+            let below = self.slice(line + 1, last).trim();
+            // `[ry_run = true` was a key of this entry.
+            let key = header.contains('=') && !header.contains("kill");
+            return key
+                || may_name(header, name)
+                || may_name(&format!("{header}{below}"), name)
+                || (below.is_empty() && may_begin(header, name));
         };
         let kill = table.entries.into_iter().find(|entry| entry.key == "kill");
         let Some(Value::Table(kill)) = kill.map(|entry| entry.value.value) else {
@@ -421,60 +430,4 @@ fn parse(text: &str, base: usize) -> Option<Table<'_>> {
         environment: None,
     };
     errors.is_empty().then(|| builder.table(table.into_inner()))
-}
-
-/// Whether a line opens a string or a bracket that it does not close.
-pub(super) fn leaves_open(line: &str) -> bool {
-    let count = |set: [char; 2]| line.matches(set).count();
-    line.contains("\"\"\"") || line.contains("'''") || count(['[', '{']) > count([']', '}'])
-}
-
-/// Whether a line was a header before its first bracket was damaged.
-fn was_header(line: &str) -> bool {
-    line.ends_with(']') && line.contains("kill.") && !line.contains('=')
-}
-
-/// Whether a damaged header may be one of this name, or of a table below it. Then the entry may
-/// not be whole.
-fn may_name(header: &str, name: &str) -> bool {
-    let header = header.trim().trim_start_matches('[');
-    let full = format!("kill.{name}");
-    let begin: String = header.chars().take(full.chars().count()).collect();
-    let slips = (name.len() / 4).min(2);
-    header.contains(name) || strsim::osa_distance(&begin, &full) <= slips
-}
-
-/// Whether a header that breaks off may have been one of this name.
-fn may_begin(header: &str, name: &str) -> bool {
-    let header = header.trim().trim_start_matches('[');
-    format!("kill.{name}").starts_with(header)
-}
-
-/// Whether a line looks like one from within an entry.
-fn is_inner(line: &str) -> bool {
-    let inside = [keys::KILL_ENTRY, keys::WHEN, keys::MATCHER];
-    let key = leading_key(line);
-    line.starts_with(['{', '}', ']'])
-        || inside
-            .into_iter()
-            .any(|section| keys::find(section, key).is_some())
-}
-
-/// The key that `[kill.NAME` or `[[kill.NAME.when` is about, damaged as it is.
-fn key_of_header(header: &str) -> Option<&str> {
-    let name = header
-        .trim()
-        .trim_start_matches('[')
-        .strip_prefix("kill.")?;
-    let key = leading_key(name);
-    let quoted = name.starts_with(['"', '\'']);
-    let first = key.split('.').next().filter(|_| !quoted).unwrap_or(key);
-    (!first.is_empty()).then_some(first)
-}
-
-/// The key a text begins with, in quotes or not, well-formed or not.
-pub(super) fn leading_key(text: &str) -> &str {
-    let text = text.trim_start().trim_start_matches(['"', '\'', '[']);
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
-    &text[..end.unwrap_or(text.len())]
 }

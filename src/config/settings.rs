@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::matching::{MatchSpec, PathTemplate};
 use crate::policy::kill::{KillSwitchSpec, Plan};
+use crate::telemetry::ObserveKey;
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteRate, ByteSize, Secret, Tier};
 
@@ -133,6 +134,8 @@ pub struct RouteSettings {
     pub response_headers: HeaderEdits,
     /// What its kill switch does.
     pub kill_switch: KillSwitchSpec,
+    /// Whose most frequent values are told.
+    pub observe: Vec<ObserveKey>,
 }
 
 /// Where a route's requests go.

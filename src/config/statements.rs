@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use toml_edit::{Document, Item, Table, TableLike, Value};
 
+use super::damage::{leading_key, leaves_open};
 use super::keys;
-use super::salvage::{leading_key, leaves_open};
 
 /// Whether a file is TOML from begin to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ pub mod confirmation;
 mod figures;
 mod kill_api;
 mod listing;
+mod observed;
 mod reload;
 mod reports;
 mod routes;
@@ -46,6 +47,7 @@ use crate::config::{Environment, Problem, Settings};
 use crate::snapshot::Live;
 use crate::telemetry::GatewayMetrics;
 use crate::vocab::Clock;
+use observed::Gathering;
 use reload::Reloader;
 use watch::{Look, Watch};
 
@@ -156,6 +158,7 @@ impl Control {
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = self.reloader.due();
         let mut elapsed = 0;
+        let mut gathering = Gathering::default();
         let jobs = Arc::new(Jobs {
             live: self.live,
             status: self.status,
@@ -168,6 +171,7 @@ impl Control {
                 () = sleep_until(due) => Wake::Event,
                 _ = seconds.tick() => {
                     elapsed += 1;
+                    gathering.go_on(&jobs.live);
                     if elapsed % DEEP_EVERY == 1 { Wake::Deep } else { Wake::Second }
                 }
             };

@@ -5,22 +5,24 @@
 //! stated again under it and both are published with one swap. Only then is it said what is
 //! wrong, so that an entry for a route that came with the same look is no error.
 
+mod telling;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::audit::{Writer, changes, cut, log_changes, log_errors, log_warnings};
-use super::status::{FileTold, Noted, Status};
+use super::audit::{log_errors, log_warnings};
+use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, removes};
 use super::switches::{Moment, Seen, Switches, restores};
 use super::switchfile::SwitchFile;
-use super::timeline;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
 use crate::config::{Loaded, Problem, Settings, SourceFile, load, read_structure};
 use crate::snapshot::{Before, Board, Live, RouteTable, Snapshot};
 use crate::telemetry::{GatewayMetrics, ReloadResult};
 use crate::vocab::Clock;
+use telling::hash_of;
 
 /// Everything that turns files into snapshots.
 pub(super) struct Reloader {
@@ -167,25 +169,6 @@ impl Reloader {
         self.turns = self.live.load().board.next_change(moment.unix);
     }
 
-    /// Tells what switches did by themselves since the last look.
-    fn pass_time(&mut self, now: Duration) {
-        let last = std::mem::replace(&mut self.told_until, now);
-        if self.turns.is_none_or(|at| now < at) {
-            return;
-        }
-        let before = self.live.load();
-        for event in timeline::events(&before, last, now) {
-            let noted = self.status.told().noted.get(&event.key()).cloned();
-            let writer = noted.map_or_else(|| self.writer(), |noted| noted.writer);
-            event.line().log(event.passed.message(), &writer);
-        }
-        if timeline::is_stale(&before, now) {
-            self.publish_board(&before, now);
-        } else {
-            self.live.announce_switches();
-        }
-    }
-
     fn publish_board(&self, before: &Snapshot, now: Duration) {
         let entries = self.switches.entries().clone();
         let board = Board::compile(&before.table, entries, Some(held(before)), now);
@@ -321,106 +304,6 @@ impl Reloader {
         self.tell_reload(ReloadResult::Applied, Vec::new());
         self.tell_applied(&changed, good.took + (Clock::now() - begun));
     }
-
-    fn tell_restart(&self, settings: &Settings) {
-        let waiting = self.running.needs_restart(settings);
-        if !waiting.is_empty() && self.status.told().needs_restart != waiting {
-            let keys = waiting.join(",");
-            tracing::warn!(%keys, "these settings hold after a restart; the others hold now");
-        }
-        self.status.told().needs_restart = waiting;
-    }
-
-    fn tell_reload(&self, result: ReloadResult, errors: Vec<Problem>) {
-        let now = Clock::unix();
-        self.live.metrics.reloaded(result, now.as_secs());
-        let mut told = self.status.told();
-        told.reload_time = now;
-        told.reload_result = Some(result);
-        told.reload_errors = errors;
-    }
-
-    fn tell_applied(&self, changed: &[String], took: Duration) {
-        let snapshot = self.live.load();
-        let hash = self.tell_hash();
-        let changed: Vec<&str> = changed.iter().map(String::as_str).collect();
-        tracing::info!(
-            hash = %format!("{hash:08x}"),
-            routes = snapshot.table.routes.len(),
-            upstreams = snapshot.table.upstreams.len(),
-            duration_ms = took.as_secs_f64() * 1e3,
-            changed = %cut(&changed),
-            "configuration applied"
-        );
-    }
-
-    /// The hash covers the structure that holds and the switches as written.
-    fn tell_hash(&self) -> u32 {
-        let hash = hash_file(self.structure_hash, &self.file.path(), self.file.text());
-        self.live.metrics.set_config_hash(hash);
-        self.status.told().config_hash = hash;
-        hash
-    }
-
-    /// The file that is looked at, and who wrote it.
-    fn writer(&self) -> Writer {
-        let digest = self.file.seen().map(|seen| seen.digest);
-        Writer {
-            digest,
-            token: digest.and_then(|digest| self.status.editor(digest)),
-        }
-    }
-
-    /// Logs which switches differ from `before`, and notes since when.
-    fn tell_changes(&self, before: &Snapshot) {
-        let now = self.live.load();
-        let changes = changes(&before.board.settings, &now.board.settings);
-        let writer = self.writer();
-        log_changes(&changes, &now.settings().routes, &writer);
-        let since = Clock::unix();
-        let mut told = self.status.told();
-        for change in changes {
-            let writer = writer.clone();
-            match change.to {
-                Some(_) => told.noted.insert(change.key, Noted { since, writer }),
-                None => told.noted.remove(&change.key),
-            };
-        }
-    }
-
-    /// States what is wrong with `switches.toml`, and logs it if it is news.
-    fn tell_switches(&mut self, now: Instant) {
-        let problems = self.file.problems(now);
-        if problems != self.reported {
-            log_errors(&problems);
-            if problems.is_empty() {
-                tracing::info!("switches.toml is free of errors again");
-            } else {
-                tracing::error!(
-                    errors = problems.len(),
-                    "switches.toml has errors; entries without one hold, what was thrown stays thrown"
-                );
-            }
-            self.live.metrics.set_switch_errors(problems.len());
-            self.reported = problems;
-        }
-        let digest = self.file.seen().map(|seen| seen.digest);
-        let mut told = self.status.told();
-        if told.switch_errors != self.reported {
-            told.switch_errors = self.reported.clone();
-        }
-        let read_at = match told.file.digest == digest {
-            true => told.file.read_at,
-            false => Clock::unix(),
-        };
-        told.file = FileTold {
-            path: self.file.path(),
-            digest,
-            read_at,
-            held: self.switches.held().clone(),
-            settles: self.switches_due,
-        };
-    }
 }
 
 fn held(snapshot: &Snapshot) -> Before<'_> {
@@ -436,18 +319,4 @@ fn load_amended(files: &[SourceFile], options: &Options) -> Result<Loaded, Vec<P
         amend(&mut loaded.settings);
     }
     Ok(loaded)
-}
-
-/// CRC32C of all files in order, names included, so that gateways can be compared wherever
-/// their directories are.
-fn hash_of(files: &[SourceFile]) -> u32 {
-    let add = |hash, file: &SourceFile| hash_file(hash, &file.path, &file.text);
-    files.iter().fold(0, add)
-}
-
-fn hash_file(hash: u32, path: &Path, text: &str) -> u32 {
-    let name = path.file_name().unwrap_or_default();
-    let hash = crc32c::crc32c_append(hash, name.as_encoded_bytes());
-    let hash = crc32c::crc32c_append(hash, &(text.len() as u64).to_le_bytes());
-    crc32c::crc32c_append(hash, text.as_bytes())
 }

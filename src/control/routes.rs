@@ -25,6 +25,7 @@ pub(super) struct RouteReport<'a> {
     target: TargetReport<'a>,
     policies: PolicyReport,
     kill: Option<KillReport<'a>>,
+    observe: Vec<String>,
     in_flight: i64,
     figures: RouteFigures,
 }
@@ -111,6 +112,7 @@ fn report<'a>(
         target: target(&spec.target),
         policies: policies(route, spec),
         kill,
+        observe: spec.observe.iter().map(ToString::to_string).collect(),
         in_flight: route.metrics.in_flight(),
         figures: figures.of(&spec.name).unwrap_or_default(),
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::audit::Writer;
 use super::figures::Figures;
+use super::observed::{Observed, observed};
 use super::reports::{FileReport, SwitchReport, switch_reports};
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
@@ -90,6 +91,7 @@ pub struct StatusReport {
     switches_file: FileReport,
     switch_errors: Vec<Problem>,
     ledger: LedgerReport,
+    observed: Observed,
     connections: ConnectionsReport,
     panics: u64,
 }
@@ -161,6 +163,8 @@ impl Status {
 
     /// The whole report, as of now.
     pub fn report(&self, live: &Live) -> StatusReport {
+        // Takes a while with many routes, so before the lock that reloads need.
+        let observed = observed(&live.load().table.routes, Clock::now());
         // In this order: what is told of a file comes after the snapshot that it led to.
         let told = self.told();
         let snapshot = live.load();
@@ -185,6 +189,7 @@ impl Status {
             switches_file: FileReport::of(&told.file, Clock::now()),
             switch_errors: told.switch_errors.clone(),
             ledger: ledger(&snapshot),
+            observed,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),
                 admin: connections(ListenerKind::Admin),

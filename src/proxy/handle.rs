@@ -10,6 +10,7 @@ use super::displaced::Displaced;
 use super::examine::{self, Facts};
 use super::exchange::Exchange;
 use super::headers;
+use super::observe;
 use super::peer::Peer;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
@@ -60,6 +61,7 @@ async fn walk(
     let target = find(&view, request)?;
     exchange.enter(target.route);
     let route = view.snapshot.route(target.route);
+    observe::note(exchange, request, route);
     if let Some(taken) = switch::ask(exchange, request, target.route) {
         return absorb::absorb(exchange, request, taken)
             .await

@@ -10,6 +10,7 @@ mod exchange;
 mod gateway;
 mod handle;
 mod headers;
+mod observe;
 mod peer;
 mod refusal;
 mod reply;

@@ -15,6 +15,8 @@ use crate::vocab::Clock;
 pub struct Worker {
     /// Where snapshots are published.
     pub live: Arc<Live>,
+    /// Its number among the workers, from 0: where it counts what routes observe.
+    pub(crate) number: usize,
     /// Its upstream connections.
     pub client: Client,
     /// Where access log lines go, if anywhere.
@@ -40,6 +42,7 @@ impl Worker {
         // The one id made by the process-wide generator: its random bits seed this worker's own.
         let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
         Worker {
+            number: live.enrol(),
             live,
             client: Client::default(),
             access,

@@ -1,6 +1,6 @@
 //! The published snapshot and the phase of the process: what server and control share.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,7 @@ pub struct Live {
     retired: Mutex<Vec<Arc<Snapshot>>>,
     phase: watch::Sender<Phase>,
     phase_now: AtomicU8,
+    workers: AtomicUsize,
     /// Everything counted.
     pub metrics: Arc<GatewayMetrics>,
 }
@@ -49,8 +50,14 @@ impl Live {
             retired: Mutex::default(),
             phase: watch::Sender::new(Phase::Serving),
             phase_now: AtomicU8::new(Phase::Serving as u8),
+            workers: AtomicUsize::new(0),
             metrics,
         }
+    }
+
+    /// The number of one worker more; the first is 0.
+    pub fn enrol(&self) -> usize {
+        self.workers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Rises with each publication.

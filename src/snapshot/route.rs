@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
 use crate::policy::rules::Subject;
-use crate::telemetry::RouteMetrics;
+use crate::telemetry::{Observer, RouteMetrics};
 use crate::upstream::Upstream;
 use crate::vocab::{By, RouteId};
 
@@ -33,6 +33,8 @@ pub struct Route {
     pub spec: RouteSettings,
     /// Its counters; shared with the route of that name in the previous snapshot.
     pub metrics: Arc<RouteMetrics>,
+    /// Counts what is observed; shared likewise while the keys stay. `None` without any.
+    pub observer: Option<Arc<Observer>>,
     /// Where it goes; `None` for a route with `respond`.
     pub upstream: Option<Arc<Upstream>>,
     /// Largest request body in bytes; `u64::MAX` without a bound.
@@ -56,21 +58,14 @@ impl RouteTable {
     /// Compiles the settings. Counters and pools of names that the previous table has are kept.
     pub fn compile(settings: Arc<Settings>, previous: Option<&RouteTable>) -> RouteTable {
         let upstreams = compile_upstreams(&settings, previous);
-        let known: HashMap<&str, &Arc<RouteMetrics>> = previous
-            .map(|table| {
-                let routes = table.routes.iter();
-                routes
-                    .map(|route| (&*route.spec.name, &route.metrics))
-                    .collect()
-            })
-            .unwrap_or_default();
+        let before = previous.into_iter().flat_map(|table| &table.routes);
+        let known: HashMap<&str, &Route> = before.map(|r| (&*r.spec.name, r)).collect();
         let matcher = Matcher::build(settings.routes.iter().map(|r| (&*r.name, &r.matches)));
         let routes = settings.routes.iter().enumerate().map(|(index, spec)| {
-            let metrics = match known.get(&*spec.name) {
-                Some(metrics) => Arc::clone(metrics),
-                None => Arc::default(),
-            };
-            compile_route(RouteId(index as u32), spec, metrics, &upstreams)
+            let before = known.get(&*spec.name).copied();
+            let observer = observer(spec, settings.server.workers, before);
+            let route = compile_route(RouteId(index as u32), spec, before, &upstreams);
+            Route { observer, ..route }
         });
         let routes = routes.collect();
         RouteTable {
@@ -93,12 +88,26 @@ fn compile_upstreams(
     settings.upstreams.iter().map(compile).collect()
 }
 
+/// The observer of the route as it was, if it observes the same still.
+fn observer(spec: &RouteSettings, workers: usize, before: Option<&Route>) -> Option<Arc<Observer>> {
+    if spec.observe.is_empty() {
+        return None;
+    }
+    let kept = before.and_then(|route| route.observer.as_ref());
+    let kept = kept.filter(|observer| observer.keys() == spec.observe);
+    let made = || Arc::new(Observer::new(spec.observe.clone(), workers));
+    Some(kept.map_or_else(made, Arc::clone))
+}
+
 fn compile_route(
     id: RouteId,
     spec: &RouteSettings,
-    metrics: Arc<RouteMetrics>,
+    before: Option<&Route>,
     upstreams: &BTreeMap<Arc<str>, Arc<Upstream>>,
 ) -> Route {
+    let metrics = before
+        .map(|route| Arc::clone(&route.metrics))
+        .unwrap_or_default();
     let upstream = match &spec.target {
         Target::Upstream(name) => upstreams.get(name).cloned(),
         Target::Respond(_) => None,
@@ -115,8 +124,53 @@ fn compile_route(
         id,
         spec: spec.clone(),
         metrics,
+        observer: None,
         upstream,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),
         stream_idle_timeout: spec.stream_idle_timeout.unwrap_or(read_timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{SourceFile, load};
+
+    fn table(routes: &str, previous: Option<&RouteTable>) -> RouteTable {
+        let files = [SourceFile::new("seawall.toml", routes)];
+        let settings = load(&files, &|_| None).unwrap().settings;
+        RouteTable::compile(Arc::new(settings), previous)
+    }
+
+    fn route(name: &str, keys: &str) -> String {
+        format!("[routes.{name}]\npath = \"/{name}\"\nrespond = {{}}\n{keys}\n")
+    }
+
+    #[test]
+    fn what_was_observed_is_kept_while_name_and_keys_are() {
+        let one = route("a", "observe = [\"client-ip\"]");
+        let before = table(&one, None);
+        let observer = |table: &RouteTable, at: usize| table.routes[at].observer.clone();
+        let first = observer(&before, 0).unwrap();
+        let same = |other: &Arc<Observer>| Arc::ptr_eq(&first, other);
+        let more = format!("{}{}", route("b", "observe = [\"client-ip\"]"), one);
+        let after = table(&more, Some(&before));
+        assert!(same(&observer(&after, 0).unwrap()));
+        assert!(!same(&observer(&after, 1).unwrap()));
+        let other = table(&route("a", "observe = [\"header:x\"]"), Some(&before));
+        assert!(!same(&observer(&other, 0).unwrap()));
+        assert!(observer(&table(&route("a", ""), Some(&before)), 0).is_none());
+    }
+
+    #[test]
+    fn a_route_may_observe_what_the_defaults_say_or_nothing() {
+        let text = format!(
+            "[defaults]\nobserve = \"client-ip\"\n{}{}",
+            route("a", ""),
+            route("b", "observe = []")
+        );
+        let table = table(&text, None);
+        assert!(table.routes[0].observer.is_some());
+        assert!(table.routes[1].observer.is_none());
     }
 }

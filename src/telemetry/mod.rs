@@ -1,10 +1,12 @@
-//! Floor 2: metrics and logs.
+//! Floor 2: metrics, logs, and what routes observe.
 
 mod collect;
 mod counters;
 mod lines;
 mod logging;
 mod metrics;
+mod observe;
+mod sketch;
 
 pub use counters::{Duration4, Histogram, Sample};
 pub use lines::{LineSink, LineWriter};
@@ -13,3 +15,4 @@ pub use metrics::{
     AttemptOutcome, EndpointMetrics, GatewayMetrics, KillOutcome, ListenerKind, Mode3,
     ReloadResult, RouteMetrics, UpstreamMetrics,
 };
+pub use observe::{ObserveKey, ObservedValue, Observer};
