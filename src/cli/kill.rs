@@ -261,6 +261,7 @@ fn sentence(element: &Value) -> String {
         Some("dry_run") => "is rehearsed, nothing is killed",
         Some("expired") => "is over already, nothing is killed",
         Some("off") => "is off",
+        Some("restoring") => "as it was lets traffic come back slowly",
         Some(_) | None => "is killed",
     };
     let mode = text("mode").unwrap_or("each route in its own mode");

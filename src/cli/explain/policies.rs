@@ -117,6 +117,7 @@ fn edits(route: &RouteSettings) -> Vec<Pair> {
         ("request_headers", edited(&route.request_headers)),
         ("response_headers", edited(&route.response_headers)),
         ("on_failure", "closed".to_owned()),
+        ("observe", list(&route.observe, "nothing")),
     ]
 }
 
