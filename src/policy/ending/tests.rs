@@ -268,7 +268,7 @@ fn who_was_never_killed_is_not_held_back() {
     let one = Request::new(Some("1"), None, 1);
     let two = Request::new(Some("2"), None, 1);
     for entry in [drop(), ends] {
-        let mut settings = kill(KillKey::Route("r".into()), &[exempt.clone()]);
+        let mut settings = kill(KillKey::Route("r".into()), std::slice::from_ref(&exempt));
         settings.extend(kill(KillKey::All, &[entry]));
         let mut story = Story::begin(&settings);
         let killed = |story: &Story| {
