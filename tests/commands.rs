@@ -279,6 +279,21 @@ fn without_a_gateway_the_file_is_written_and_not_confirmed() {
 }
 
 #[test]
+fn commands_need_not_know_the_tokens_of_the_gateway() {
+    let admin = format!("\"{}\"", free_address());
+    let config = config().admin("listen", &admin);
+    let gateway = Gateway::start(&config);
+    let unset = "{ amy = \"${SEAWALL_TEST_TOKEN_THAT_IS_NOT_SET}\" }";
+    gateway.write_structure(&config.admin("tokens", unset));
+    let run = |arguments: &[&str]| command(gateway.directory(), None, arguments).succeeds();
+    run(&["kill", "extra"]);
+    assert!(is_killed(&gateway));
+    assert!(run(&["status"]).out.contains("extra"));
+    assert!(run(&["explain", "GET", "/extra"]).out.contains("KILLED"));
+    run(&["restore", "extra", "--exempt"]);
+}
+
+#[test]
 fn restore_says_what_still_kills_the_route() {
     let gateway = Gateway::start(&config());
     let said = seawall(&gateway, &["restore", "extra"]).succeeds();
