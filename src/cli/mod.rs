@@ -15,6 +15,7 @@ mod precedence;
 mod restore;
 mod run;
 mod running;
+mod schema;
 mod status;
 mod top;
 
@@ -53,6 +54,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Says which route takes a request, what its switches do to it, and every policy.
     Explain(explain::ExplainArguments),
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Shows who sends most of a route's requests: the values of what it observes.
@@ -78,6 +81,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Restore(arguments) => restore::run(&config, &arguments),
         Command::Status(arguments) => status::run(&config, &arguments),
         Command::Explain(arguments) => explain::run(&config, arguments),
+        Command::Schema => schema::run(),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Top(arguments) => top::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),

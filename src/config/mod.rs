@@ -25,6 +25,7 @@ mod proposals;
 mod report;
 mod routes;
 mod salvage;
+mod schema;
 mod server;
 mod settings;
 mod statements;
@@ -44,6 +45,7 @@ pub use file::{
     unreadable_hint,
 };
 pub(crate) use report::did_you_mean;
+pub use schema::json_schema;
 pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
     Settings, Target, TelemetrySettings,
