@@ -30,6 +30,7 @@ mod server;
 mod settings;
 mod statements;
 mod switches;
+mod tokens;
 mod tree;
 mod upstreams;
 mod validate;
@@ -49,6 +50,6 @@ pub use settings::{
     AccessLog, AdminSettings, HeaderEdits, HostRewrite, RespondSpec, RouteSettings, ServerSettings,
     Settings, Target, TelemetrySettings,
 };
-pub use switches::{SwitchesRead, read_switch_entries};
+pub use switches::{SwitchesRead, UnknownKey, read_switch_entries};
 pub(crate) use validate::examine;
 pub use validate::{Loaded, load};
