@@ -1,20 +1,27 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY . .
+COPY Cargo.toml Cargo.lock ./
+COPY src src
 # Shown by `seawall_build_info`: --build-arg SEAWALL_REVISION=$(git rev-parse --short HEAD)
 ARG SEAWALL_REVISION=unknown
 RUN SEAWALL_REVISION="$SEAWALL_REVISION" cargo build --release --locked --bin seawall
+# Everything that the image holds but its configuration: the binary, the libraries and the loader
+# that `ldd` names, and the order in which host names are looked up.
+RUN mkdir -p image/usr/local/bin image/etc \
+    && strip --strip-debug -o image/usr/local/bin/seawall target/release/seawall \
+    && ldd target/release/seawall | grep -o '/[^ ]*' | xargs -I{} cp -L --parents {} image \
+    && echo 'hosts: files dns' >image/etc/nsswitch.conf
 
-FROM debian:bookworm-slim
-# A fixed number, so that a pod's securityContext can name it.
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin seawall
-COPY --from=build /src/target/release/seawall /usr/local/bin/seawall
+# No shell and no packages: nothing to patch but Seawall and the C library.
+FROM scratch
+COPY --from=build /src/image/ /
 COPY config/ /etc/seawall/
-USER 10001
+# Fixed numbers, so that a pod's securityContext can name them.
+USER 10001:10001
 EXPOSE 8080
 # SIGTERM drains; give it longer than drain_delay and shutdown_grace together.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["seawall", "--config", "/etc/seawall", "healthcheck"]
-ENTRYPOINT ["seawall", "--config", "/etc/seawall"]
+    CMD ["/usr/local/bin/seawall", "--config", "/etc/seawall", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/seawall", "--config", "/etc/seawall"]
 CMD ["run"]

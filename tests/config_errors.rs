@@ -201,14 +201,22 @@ fn later_keys() {
     insta::assert_snapshot!(structure(
         r#"[server]
 tls = { cert = "a" }
-[admin]
-tokens = { amy = "x" }
 [telemetry]
 otlp = "http://a"
 [upstreams.up]
 endpoints = ["http://a"]
 health = {}
 outlier = {}
+"#
+    ));
+}
+
+#[test]
+fn tokens() {
+    insta::assert_snapshot!(structure(
+        r#"[admin]
+listen = "0.0.0.0:9901"
+tokens = { amy = "hunter2-hunter2!", bob = "short", carl = "hunter2-hunter2!" }
 "#
     ));
 }

@@ -184,11 +184,14 @@ impl Lane {
 
     /// Writes the switches in place; returns once they were read and acted on.
     fn write_switches(&mut self, text: &[u8]) -> Value {
-        let text_lossy = String::from_utf8_lossy(text);
-        let file = seawall::config::SourceFile::new("switches.toml", &text_lossy);
-        // The digest of bytes that are no UTF-8 is not that of their replacement.
-        let expected = std::str::from_utf8(text).is_ok().then_some(file.digest);
-        let before = digest(&self.status());
+        // The digest of bytes that are no UTF-8 is not that of any text.
+        let expected = std::str::from_utf8(text)
+            .ok()
+            .map(|text| seawall::config::SourceFile::new("switches.toml", text).digest);
+        let before = match expected {
+            Some(_) => Value::Null,
+            None => digest(&self.status()),
+        };
         self.write("switches.toml", text);
         let mut status = Value::Null;
         wait_for("the switches to be read", || {
@@ -207,17 +210,20 @@ impl Lane {
     }
 
     /// The good switches, under a mark of their own; waits until they are all that holds.
-    fn write_good(&mut self, counts: &Counts) {
+    fn write_good(&mut self, counts: &Counts) -> Value {
         let good = marked(switches().as_bytes(), 400).expect("a mark");
-        let status = self.write_switches(&good);
+        let mut status = self.write_switches(&good);
         assert_eq!(digest(&status), self.good.0);
-        if status["switches_file"]["held"] != Value::Array(Vec::new()) {
+        let holds = |status: &Value| status["switches_file"]["held"] == Value::Array(Vec::new());
+        if !holds(&status) {
             counts.settled.fetch_add(1, Relaxed);
             wait_for("the good file to be all that holds", || {
-                self.status()["switches_file"]["held"] == Value::Array(Vec::new())
+                status = self.status();
+                holds(&status)
             });
         }
-        assert_eq!(self.status()["switch_errors"], Value::Array(Vec::new()));
+        assert_eq!(status["switch_errors"], Value::Array(Vec::new()));
+        status
     }
 
     /// Whether everything thrown stays thrown under these switches, and the mark is taken.
@@ -240,7 +246,7 @@ impl Lane {
                     shown(text)
                 );
             }
-            self.write_good(counts);
+            let _ = self.write_good(counts);
             if restored.is_empty() {
                 return;
             }
@@ -271,12 +277,17 @@ impl Lane {
                 shown(damaged)
             );
             self.write("seawall.toml", structure().as_bytes());
-            self.write_good(counts);
-            let hash = self.good.1.clone();
-            wait_for("the good structure to hold", || {
-                let status = self.status();
-                status["config_hash"] == hash
+            let mut status = self.write_good(counts);
+            let good = |status: &Value, hash: &Value| {
+                status["config_hash"] == *hash
                     && status["last_reload"]["errors"] == Value::Array(Vec::new())
+            };
+            wait_for("the good structure to hold", || {
+                let holds = good(&status, &self.good.1);
+                if !holds {
+                    status = self.status();
+                }
+                holds
             });
             if restored.is_empty() {
                 return;

@@ -13,6 +13,7 @@ mod client;
 mod drain;
 mod endpoint;
 mod gateway;
+mod kill;
 mod layout;
 mod load;
 mod reload;
@@ -34,6 +35,7 @@ usage: cargo bench --bench bars -- [BAR]... [--bin PATH]
 
 bars (all, when none is named):
   throw     from the rename of switches.toml to the first killed request; 10 and 10,000 routes
+  kill      100 flips by `seawall kill`: from typing to confirmation; 10 and 10,000 routes
   reload    50 reloads of both files under load: failed requests
   load      10,000 routes: from start to ready, and from a rename to the new structure in force
   endpoint  one of two endpoints killed and restarted under load: cut requests, lost connections
@@ -93,8 +95,9 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 5] = [
+const BARS: [(&str, Bar); 6] = [
     ("throw", throw::measure),
+    ("kill", kill::measure),
     ("reload", reload::measure),
     ("load", load::measure),
     ("endpoint", endpoint::measure),

@@ -178,12 +178,19 @@ fn authority(gateway: Gateway<'_>) -> Result<String, AskError> {
         Gateway::Probe(dir) => (dir, true),
     };
     let option = gateway.option();
-    let problem = |problems: Vec<Problem>| {
-        AskError::Configuration(problems.into_iter().next().map(Box::new), option)
+    let problem = |problem: Option<Problem>| AskError::Configuration(problem.map(Box::new), option);
+    let files = config::read_structure(dir);
+    let files = files.map_err(|problems| problem(problems.into_iter().next()))?;
+    let examined = config::examine(&files, &*config::process_environment());
+    // Other errors do not hide the address: the shell of whoever asks need not know the tokens.
+    let hides = |problem: &Problem| {
+        problem.key.is_empty()
+            || (problem.key.starts_with("admin") && !problem.key.starts_with("admin.tokens"))
     };
-    let files = config::read_structure(dir).map_err(problem)?;
-    let loaded = config::load(&files, &*config::process_environment()).map_err(problem)?;
-    let admin = loaded.settings.admin;
+    if let Some(hiding) = examined.errors.into_iter().find(hides) {
+        return Err(problem(Some(hiding)));
+    }
+    let admin = examined.settings.admin;
     let address = match admin.probe_listen {
         Some(address) if probe => address,
         _ => admin.listen,
@@ -211,7 +218,7 @@ fn typed(given: &str) -> Result<String, AskError> {
 }
 
 /// The address that reaches a listener on "any address".
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -6,9 +6,18 @@ mod archive;
 mod ask;
 pub mod check;
 mod demo;
+mod disk;
+mod explain;
+mod flip;
 mod healthcheck;
+mod kill;
+mod moment;
+mod precedence;
+mod restore;
 mod run;
 mod running;
+mod schema;
+mod status;
 mod top;
 
 use std::ffi::OsString;
@@ -38,6 +47,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Throws a switch: edits switches.toml and waits until the running gateway confirms.
+    Kill(kill::KillArguments),
+    /// Ends a switch, and says what still kills its routes.
+    Restore(restore::RestoreArguments),
+    /// Shows what the running gateway does: switches, errors, killed requests.
+    Status(status::StatusArguments),
+    /// Says which route takes a request, what its switches do to it, and every policy.
+    Explain(explain::ExplainArguments),
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
     /// Exits with 0 if the gateway of this configuration answers /readyz; for containers.
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Shows who sends most of a route's requests: the values of what it observes.
@@ -61,6 +80,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match command.unwrap_or_else(|| Command::Run(run::RunArguments::default())) {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Check { json } => check::run(&config, json),
+        Command::Kill(arguments) => kill::run(&config, &arguments),
+        Command::Restore(arguments) => restore::run(&config, &arguments),
+        Command::Status(arguments) => status::run(&config, &arguments),
+        Command::Explain(arguments) => explain::run(&config, arguments),
+        Command::Schema => schema::run(),
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Top(arguments) => top::run(&config, &arguments),
         Command::Archive(arguments) => archive::run(&config, &arguments),

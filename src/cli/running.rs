@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{AccessLog, process_environment};
-use crate::control::admin::{self, Scope};
+use crate::control::admin::{self, Admin, Scope};
 use crate::control::{Amend, Control, Options, Status};
 use crate::server::{self, Ending, Server, Signals};
 use crate::snapshot::Live;
@@ -135,11 +135,15 @@ impl Running {
             status,
             ..
         } = self;
+        let shown = Admin {
+            live: Arc::clone(&live),
+            status,
+            dir: control.dir().to_owned(),
+        };
         let ending = runtime.block_on(async {
             let serve = |listener: TcpListener, scope| {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                let served = admin::serve(listener, scope, Arc::clone(&live), Arc::clone(&status));
-                tokio::spawn(served);
+                tokio::spawn(admin::serve(listener, scope, shown.clone()));
                 std::io::Result::Ok(())
             };
             serve(admin, Scope::Full)?;

@@ -29,6 +29,8 @@ pub fn process_environment() -> Box<Environment> {
 const STRUCTURE: &str = "seawall.toml";
 const ROUTES: &str = "routes.d";
 const SWITCHES: &str = "switches.toml";
+/// Read by editors alone: the first line of the other files names it.
+const SCHEMA: &str = "schema.json";
 const DIR_HINT: &str = "`--config DIR` names the directory that holds seawall.toml";
 
 impl SourceFile {
@@ -174,14 +176,14 @@ pub fn unreadable_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Files of the directory that no part of the configuration is read from.
+/// Files of the directory that no part of the configuration is read from, the schema aside.
 pub fn ignored_files(dir: &Path) -> Vec<PathBuf> {
     let top = names(dir).unwrap_or_default();
     let routes = dir.join(ROUTES);
     let below = names(&routes).unwrap_or_default();
     let top = top
         .into_iter()
-        .filter(|name| ![STRUCTURE, ROUTES, SWITCHES].contains(&name.as_str()))
+        .filter(|name| ![STRUCTURE, ROUTES, SWITCHES, SCHEMA].contains(&name.as_str()))
         .map(|name| dir.join(name));
     let below = below
         .into_iter()
@@ -226,6 +228,7 @@ mod tests {
         write(dir.path(), "routes.d/README", b"");
         write(dir.path(), "..data/seawall.toml", b"");
         write(dir.path(), "switches.toml", b"");
+        write(dir.path(), "schema.json", b"");
         write(dir.path(), "old.toml", b"");
         let names = |paths: Vec<PathBuf>| -> Vec<String> {
             let relative = |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().to_owned();

@@ -81,7 +81,7 @@ pub(super) const SERVER: Section = &[
 ];
 
 /// `[admin]`.
-pub(super) const ADMIN: Section = &[now("listen"), now("probe_listen"), later("tokens")];
+pub(super) const ADMIN: Section = &[now("listen"), now("probe_listen"), now("tokens")];
 
 /// `[telemetry]`.
 pub(super) const TELEMETRY: Section = &[

@@ -26,10 +26,12 @@ mod proposals;
 mod report;
 mod routes;
 mod salvage;
+mod schema;
 mod server;
 mod settings;
 mod statements;
 mod switches;
+mod tokens;
 mod tree;
 mod upstreams;
 mod validate;
@@ -44,10 +46,11 @@ pub use file::{
     unreadable_hint,
 };
 pub(crate) use report::did_you_mean;
+pub use schema::json_schema;
 pub use settings::{
     AccessLog, AdminSettings, ArchiveSettings, HeaderEdits, HostRewrite, RespondSpec,
     RouteSettings, ServerSettings, Settings, Target, TelemetrySettings,
 };
-pub use switches::{SwitchesRead, read_switch_entries};
+pub use switches::{SwitchesRead, UnknownKey, read_switch_entries};
 pub(crate) use validate::examine;
 pub use validate::{Loaded, load};

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::error::{Problem, Severity};
 use super::file::SourceFile;
+use super::tokens::hide_token;
 use super::tree::{Place, locate};
 
 /// What is wrong with a value, before anyone says where.
@@ -152,6 +153,7 @@ impl<'f> Report<'f> {
                 .collect()
         });
         locate(&mut problem, &file.text, starts, place);
+        hide_token(&mut problem, &file.text);
         problem
     }
 

@@ -1,5 +1,6 @@
 //! `[server]`, `[admin]` and `[telemetry]`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::cursor::{Cursor, Decoded, Single};
 use super::file::Environment;
 use super::report::{Complaint, did_you_mean};
 use super::settings::{AccessLog, AdminSettings, ServerSettings, TelemetrySettings};
+use super::tokens::tokens;
 use super::tree::Node;
 use super::value::{
     address, byte_rate, count, duration, expected, header_name, positive_duration, positive_size,
@@ -144,6 +146,7 @@ pub(super) fn admin(cursor: Option<&Cursor<'_>>, server: &ServerSettings) -> Adm
     let mut admin = AdminSettings {
         listen: on(Ipv4Addr::LOCALHOST, 9901),
         probe_listen: None,
+        tokens: BTreeMap::new(),
     };
     let Some(cursor) = cursor else {
         return admin;
@@ -155,6 +158,7 @@ pub(super) fn admin(cursor: Option<&Cursor<'_>>, server: &ServerSettings) -> Adm
         apart(cursor, "probe_listen", (probe, &server.listen));
         apart(cursor, "probe_listen", (probe, &[admin.listen]));
     }
+    admin.tokens = tokens(cursor, admin.listen);
     if cursor.has("listen") && !admin.listen.ip().is_loopback() {
         let complaint = Complaint::new(
             "the admin listener is reachable from other machines, and asks nobody who they are",

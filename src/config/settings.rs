@@ -15,7 +15,7 @@ use crate::matching::{MatchSpec, PathTemplate};
 use crate::policy::kill::{KillEntry, KillSwitchSpec, Mode, Plan, Position};
 use crate::telemetry::ObserveKey;
 use crate::upstream::UpstreamSpec;
-use crate::vocab::{ByteRate, ByteSize, Tier};
+use crate::vocab::{ByteRate, ByteSize, Secret, Tier};
 
 /// One configuration, validated.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Where `/livez`, `/readyz` and `/metrics` alone are served.
     pub probe_listen: Option<SocketAddr>,
+    /// Who may change switches over HTTP, by name; without any nobody may.
+    pub tokens: BTreeMap<Arc<str>, Secret>,
 }
 
 /// `[telemetry]`.

@@ -1,6 +1,7 @@
 //! `switches.toml`: what is thrown now. A broken file can throw, never restore.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use toml::de::DeTable;
 
@@ -13,10 +14,11 @@ use super::mention::{Extent, Found, Trust};
 use super::plans;
 use super::report::{Complaint, Report};
 use super::salvage::{Document, misplaced, salvage, table_like_kill};
-use super::settings::Settings;
+use super::settings::{RouteSettings, Settings};
 use super::tree::{Builder, Entry, Value};
 use crate::policy::kill::{KillKey, KillSettings, Position, Setting};
 use crate::vocab::Clock;
+use crate::vocab::Tier;
 
 /// What `switches.toml` says.
 #[derive(Clone, Debug, Default)]
@@ -243,6 +245,60 @@ fn dotted(entry: &Entry<'_>, settings: &Settings) -> Option<KillKey> {
         }
     }
     None
+}
+
+/// A key that names nothing there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// What there is none of.
+    pub message: String,
+    /// The nearest name, or what else to do.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for UnknownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+impl std::error::Error for UnknownKey {}
+
+impl Settings {
+    /// What a key under `[kill]` names.
+    ///
+    /// # Errors
+    /// When there is no such route, tier or plan.
+    pub fn kill_key(&self, key: &str) -> Result<KillKey, UnknownKey> {
+        resolve(key, self).map_err(|complaint| UnknownKey {
+            message: complaint.message,
+            hint: complaint.hint,
+        })
+    }
+
+    /// The routes that a key reaches; those of a plan that its keys reach.
+    pub fn routes_of(&self, key: &KillKey) -> Vec<&RouteSettings> {
+        let concerns = |key: &KillKey, route: &RouteSettings| match key {
+            KillKey::Route(name) => route.name == *name,
+            KillKey::Tier(tier) => route.tier == *tier,
+            KillKey::All => route.tier != Tier::Core,
+            KillKey::Plan(_) => false,
+        };
+        let plan = match key {
+            KillKey::Plan(name) => self.plans.get(name),
+            KillKey::Route(_) | KillKey::Tier(_) | KillKey::All => None,
+        };
+        let within = |route: &RouteSettings| {
+            plan.is_some_and(|plan| plan.keys().any(|key| concerns(key, route)))
+        };
+        let routes = self.routes.iter();
+        routes
+            .filter(|route| concerns(key, route) || within(route))
+            .collect()
+    }
 }
 
 fn resolve(key: &str, settings: &Settings) -> Decoded<KillKey> {

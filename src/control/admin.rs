@@ -1,8 +1,9 @@
-//! The admin and probe listeners. They only read.
+//! The admin and probe listeners. They only read, but for `kill_api`.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,12 +14,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
+use super::kill_api;
 use super::routes::routes_report;
 use super::status::Status;
 use crate::snapshot::{Live, Phase};
@@ -41,14 +43,19 @@ pub enum Scope {
     Probe,
 }
 
-#[derive(Clone)]
-struct Shared {
-    live: Arc<Live>,
-    status: Arc<Status>,
+/// What the listeners show and change.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The published snapshot.
+    pub live: Arc<Live>,
+    /// What is told about it.
+    pub status: Arc<Status>,
+    /// The configuration directory, whose `switches.toml` is edited.
+    pub dir: PathBuf,
 }
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, scope: Scope, live: Arc<Live>, status: Arc<Status>) {
+pub async fn serve(listener: TcpListener, scope: Scope, admin: Admin) {
     let kind = match scope {
         Scope::Full => ListenerKind::Admin,
         Scope::Probe => ListenerKind::Probe,
@@ -56,17 +63,17 @@ pub async fn serve(listener: TcpListener, scope: Scope, live: Arc<Live>, status:
     let bounded = Bounded {
         listener,
         places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        metrics: Arc::clone(&live.metrics),
+        metrics: Arc::clone(&admin.live.metrics),
         kind,
     };
-    let router = router(scope).with_state(Shared { live, status });
+    let router = router(scope).with_state(admin);
     // It never ends by itself, and accepting retries by itself.
     if let Err(error) = axum::serve(bounded, router).await {
         tracing::error!(%error, listener = kind.as_str(), "the listener ended");
     }
 }
 
-fn router(scope: Scope) -> Router<Shared> {
+fn router(scope: Scope) -> Router<Admin> {
     let probes = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -74,7 +81,11 @@ fn router(scope: Scope) -> Router<Shared> {
     let all = match scope {
         Scope::Full => probes
             .route("/api/v1/status", get(status))
-            .route("/api/v1/routes", get(routes)),
+            .route("/api/v1/routes", get(routes))
+            .route(
+                "/api/v1/kill/{key}",
+                put(kill_api::put).delete(kill_api::delete),
+            ),
         Scope::Probe => probes,
     };
     all.fallback(async || problem(StatusCode::NOT_FOUND, "not_found"))
@@ -97,7 +108,7 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
+async fn readyz(State(shared): State<Admin>) -> (StatusCode, &'static str) {
     if shared.live.phase() >= Phase::Draining {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
@@ -105,7 +116,7 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
+async fn metrics(State(shared): State<Admin>) -> Response {
     let text = aside(move || {
         shared.live.announce_switches();
         shared.live.announce_archive();
@@ -118,11 +129,11 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     })
 }
 
-async fn status(State(shared): State<Shared>) -> Response {
+async fn status(State(shared): State<Admin>) -> Response {
     json(move || serde_json::to_vec(&shared.status.report(&shared.live))).await
 }
 
-async fn routes(State(shared): State<Shared>) -> Response {
+async fn routes(State(shared): State<Admin>) -> Response {
     json(move || {
         let snapshot = shared.live.load();
         serde_json::to_vec(&routes_report(&snapshot, &shared.status.figures))
@@ -146,7 +157,7 @@ async fn json(make: impl FnOnce() -> serde_json::Result<Vec<u8>> + Send + 'stati
 }
 
 /// With 10,000 routes an answer takes a while to write; reloads and probes do not wait for it.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StatusCode> {
     tokio::task::spawn_blocking(make).await.map_err(|error| {

@@ -2,15 +2,19 @@
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
 //! `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
-//! and `routes` tell it, `admin` serves that.
+//! and `routes` tell it, `admin` serves that. `switchwriter` writes `switches.toml`, for the
+//! commands and for `kill_api`, which asks `access` first; `confirmation` waits until an edit acts.
 //! Everything runs on the control thread; files are read and snapshots freed beside it, so that
 //! a slow disk does not keep a probe waiting. Workers share nothing with it but the snapshot
 //! and the counters.
 
+mod access;
 pub mod admin;
 mod archive;
 mod audit;
+pub mod confirmation;
 mod figures;
+mod kill_api;
 mod listing;
 mod observed;
 mod reload;
@@ -19,6 +23,7 @@ mod routes;
 mod status;
 mod structure;
 mod switchdisk;
+mod switchedit;
 mod switches;
 mod switchfile;
 mod switchwriter;
@@ -27,11 +32,12 @@ mod watch;
 
 pub use figures::{ByShare, Figures, RouteFigures};
 pub use status::{Status, StatusReport};
+pub use switchedit::{Done, SwitchEdit, own_mode, plain_entry};
 pub use switchwriter::{LOCK_WAIT, Location, Manner, WriteError, Written, rewrite};
 
 use std::fmt;
 use std::future::{Future, pending};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -143,6 +149,11 @@ impl Control {
     /// What is told about it.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
+    }
+
+    /// The configuration directory.
+    pub fn dir(&self) -> &Path {
+        self.reloader.dir()
     }
 
     /// Watches the files and publishes what they say. The future never ends.

@@ -248,11 +248,10 @@ impl Reloader {
             digest: *digest,
             read,
         });
-        let mut switches = self.switches.clone();
-        switches.observe(seen, &settings.routes, now);
+        let entries = self.switches.under(seen, &settings.routes, now);
         restores(
             (&before.settings().routes, self.switches.entries()),
-            (&settings.routes, switches.entries()),
+            (&settings.routes, &entries),
             now.unix,
         )
     }

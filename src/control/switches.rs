@@ -112,6 +112,31 @@ impl Switches {
         end.filter(|_| !self.held.is_empty())
     }
 
+    /// What would hold under a structure of these routes, once no plan waits for the file: that a
+    /// plan changed with the structure says nothing of how long the structure is as it is.
+    pub(super) fn under(
+        &self,
+        seen: Option<Seen<'_>>,
+        routes: &[RouteSettings],
+        now: Moment,
+    ) -> Entries {
+        let mut next = self.clone();
+        next.observe(seen, routes, now);
+        if let Some(seen) = seen.filter(Seen::free_of_errors) {
+            let plans = seen
+                .read
+                .entries
+                .iter()
+                .filter(|(_, setting)| match setting {
+                    Setting::Plan(_) => true,
+                    Setting::Entries(_) => false,
+                });
+            let plans = plans.map(|(key, setting)| (key.clone(), setting.clone()));
+            next.entries.extend(plans);
+        }
+        next.entries
+    }
+
     /// When the file will have been good and unchanged for [`CALM`], if it is good now.
     fn calm_at(&mut self, seen: Seen<'_>, now: Instant) -> Option<Instant> {
         let digest = seen.digest;

@@ -20,6 +20,7 @@
 //! takes GET takes HEAD too.
 
 mod host;
+mod lookup;
 mod method;
 mod path;
 mod pattern;
@@ -33,6 +34,7 @@ mod when;
 mod reference;
 
 pub use host::HostPattern;
+pub use lookup::Lookup;
 pub use path::{Normalised, PathError, normalise};
 pub use pattern::{PathPattern, PatternError};
 pub use predicate::{HeaderMatch, ValueTest};

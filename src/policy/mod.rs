@@ -4,6 +4,7 @@ pub mod ending;
 pub mod kill;
 pub mod rules;
 pub mod share;
+pub mod trace;
 
 #[cfg(test)]
 mod samples;

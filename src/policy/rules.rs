@@ -155,8 +155,18 @@ impl Rules {
         before: Option<&Rules>,
         now: Duration,
     ) -> Option<Rules> {
+        let mut rules = Rules::written(route, settings);
+        if let Some(before) = before {
+            rules.fading = ended(before, &rules, now);
+        }
+        let acts = rules.clauses.iter().any(|clause| clause.order.is_some());
+        (acts || !rules.fading.is_empty()).then_some(rules)
+    }
+
+    /// The rules of a route as these settings alone have them, also if they take nothing.
+    pub fn written(route: Subject<'_>, settings: &KillSettings) -> Rules {
         let clauses = clauses(route, settings);
-        let mut rules = Rules {
+        Rules {
             plain: clauses.first().is_some_and(|first| {
                 first.ends_the_list() && first.order.is_some() && first.share == Share::WHOLE
             }),
@@ -164,12 +174,7 @@ impl Rules {
             fading: Vec::new(),
             sticky: route.own.sticky.clone(),
             restore: route.own.restore,
-        };
-        if let Some(before) = before {
-            rules.fading = ended(before, &rules, now);
         }
-        let acts = rules.clauses.iter().any(|clause| clause.order.is_some());
-        (acts || !rules.fading.is_empty()).then_some(rules)
     }
 
     /// The order that takes every request whoever asks, if there is one. It spares finding out
@@ -314,7 +319,7 @@ impl Rules {
         untils.chain(ends).filter(|at| *at > now).min()
     }
 
-    fn hash(&self, asker: &Asker<'_>, request_id: &[u8]) -> u64 {
+    pub(super) fn hash(&self, asker: &Asker<'_>, request_id: &[u8]) -> u64 {
         match &self.sticky {
             Sticky::ClientIp => share::hash_ip(asker.client),
             Sticky::Header(name) => match asker.headers.get(name) {

@@ -83,6 +83,11 @@ pub fn hash(bytes: &[u8]) -> u64 {
     mixed ^ (mixed >> 33)
 }
 
+/// Where a hash stands among all, 0 to 100; a share takes those below its percentage.
+pub fn standing(hash: u64) -> f64 {
+    (hash >> 11) as f64 / (1_u64 << 53) as f64 * 100.0
+}
+
 /// Hash of an address: of its 4 or 16 bytes.
 pub fn hash_ip(address: IpAddr) -> u64 {
     match address {

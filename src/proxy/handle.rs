@@ -17,7 +17,7 @@ use super::reply::ReplyBody;
 use super::switch;
 use super::worker::{View, Worker};
 use crate::config::{HostRewrite, RespondSpec, Target};
-use crate::matching::{Match, normalise};
+use crate::matching::Lookup;
 use crate::snapshot::Route;
 use crate::upstream::{BodyLimits, RequestBody};
 use crate::vocab::{By, Reason, RouteId};
@@ -93,41 +93,22 @@ struct Destination {
     path: Option<String>,
 }
 
-/// The most specific route. A path that another server may read differently must lead to the
-/// same route in that reading too, so that there is no way around a switch.
 fn find(view: &View, request: &Request<RequestBody>) -> Result<Destination, Refusal> {
-    let uri = request.uri();
-    let read = normalise(uri.path()).map_err(|_| Reason::BadRequest)?;
-    let host = match uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => request
-            .headers()
-            .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default(),
-    };
-    let (method, headers) = (request.method(), request.headers());
     let matcher = &view.snapshot.table.matcher;
-    let found = matcher.find(method, host, &read.path, headers);
-    if let Some(lenient) = &read.lenient
-        && let Match::Route(other) = matcher.find(method, host, lenient, headers)
-        && found != Match::Route(other)
-    {
-        return Err(Reason::BadRequest.into());
-    }
-    match found {
-        Match::Route(route) => Ok(Destination {
+    match matcher.look_up(request.method(), request.uri(), request.headers()) {
+        Lookup::Route { route, path } => Ok(Destination {
             route,
-            path: match read.path {
+            path: match path {
                 std::borrow::Cow::Borrowed(_) => None,
                 std::borrow::Cow::Owned(path) => Some(path),
             },
         }),
-        Match::Method(allow) => Err(Refusal {
+        Lookup::Method(allow) => Err(Refusal {
             allow,
             ..Reason::MethodNotAllowed.into()
         }),
-        Match::Nothing => Err(Reason::NoRoute.into()),
+        Lookup::Nothing => Err(Reason::NoRoute.into()),
+        Lookup::Malformed(_) | Lookup::TwoReadings { .. } => Err(Reason::BadRequest.into()),
     }
 }
 

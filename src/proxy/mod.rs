@@ -18,7 +18,9 @@ mod reply;
 mod switch;
 mod worker;
 
+pub(crate) use examine::examine;
 pub use gateway::{Gateway, serve};
+pub(crate) use headers::client_ip;
 pub use peer::Peer;
 pub use refusal::raw_refusal;
 pub use reply::ReplyBody;

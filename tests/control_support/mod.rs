@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use seawall::control::admin::{Scope, serve};
+use seawall::control::admin::{Admin, Scope, serve};
 use seawall::control::{Control, Options, Status};
 use seawall::snapshot::Live;
 use seawall::telemetry::GatewayMetrics;
@@ -96,7 +96,12 @@ impl Gateway {
                 for scope in [Scope::Full, Scope::Probe] {
                     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                     addresses.push(listener.local_addr().unwrap());
-                    tokio::spawn(serve(listener, scope, control.live(), control.status()));
+                    let admin = Admin {
+                        live: control.live(),
+                        status: control.status(),
+                        dir: control.dir().to_owned(),
+                    };
+                    tokio::spawn(serve(listener, scope, admin));
                 }
                 tell.send(addresses).unwrap();
                 control.run().await;

@@ -38,9 +38,14 @@ pub(super) fn start(live: Arc<Live>, gateway: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// What one client sends again and again.
+/// Versions of the game's client, as often as they are played: most players have not updated yet.
+const VERSIONS: [&str; 10] = [
+    "1.4.2", "1.4.2", "1.5.0", "1.4.2", "1.4.1", "1.4.2", "1.5.0", "1.4.2", "1.4.2", "1.5.0",
+];
+
+/// What one client sends again and again: one request for each of [`VERSIONS`].
 struct Script {
-    request: Vec<u8>,
+    requests: Vec<Vec<u8>>,
     pause: Duration,
 }
 
@@ -65,13 +70,16 @@ impl Script {
             Tier::Standard => 25,
             Tier::Sheddable => 60,
         };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len(),
-        );
+        let request = |version: &str| {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-client-version: {version}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len(),
+            );
+            request.into_bytes()
+        };
         Script {
-            request: request.into_bytes(),
+            requests: VERSIONS.into_iter().map(request).collect(),
             pause: Duration::from_millis(1000 / per_second),
         }
     }
@@ -104,9 +112,12 @@ async fn converse(script: &Script, gateway: SocketAddr, live: &Live) -> io::Resu
     let mut stream = TcpStream::connect(gateway).await?;
     stream.set_nodelay(true)?;
     let mut ticks = tokio::time::interval(script.pause);
-    while live.phase() == Phase::Serving {
+    for request in script.requests.iter().cycle() {
+        if live.phase() != Phase::Serving {
+            break;
+        }
         ticks.tick().await;
-        stream.write_all(&script.request).await?;
+        stream.write_all(request).await?;
         read_answer(&mut stream).await?;
     }
     Ok(())

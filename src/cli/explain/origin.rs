@@ -1,0 +1,81 @@
+//! Where the value of a route's key comes from.
+
+use toml::{Table, Value};
+
+use crate::config::SourceFile;
+
+/// The tables that a route's keys come from.
+pub(super) struct Origins {
+    own: Vec<Table>,
+    defaults: Vec<Table>,
+}
+
+impl Origins {
+    /// Of a route of these files, which are free of errors.
+    pub(super) fn of(files: &[SourceFile], route: &str) -> Origins {
+        let tables: Vec<Table> = files
+            .iter()
+            .filter_map(|file| file.text.parse::<Table>().ok())
+            .collect();
+        let below = |path: &[&str]| -> Vec<Table> {
+            let found = tables.iter().filter_map(|table| {
+                let mut value = table.get(*path.first()?)?;
+                for name in &path[1..] {
+                    value = value.get(name)?;
+                }
+                value.as_table().cloned()
+            });
+            found.collect()
+        };
+        Origins {
+            own: below(&["routes", route]),
+            defaults: below(&["defaults"]),
+        }
+    }
+
+    /// `route`, `defaults`, both, or `built in`. A key of a table is written with a dot.
+    pub(super) fn of_key(&self, key: &str) -> &'static str {
+        let has = |tables: &[Table]| tables.iter().any(|table| find(table, key).is_some());
+        let is_table = |value: Option<&Value>| value.is_some_and(Value::is_table);
+        let merges = self.own.iter().any(|table| is_table(find(table, key)));
+        match (has(&self.own), has(&self.defaults)) {
+            (true, true) if merges => "route and defaults",
+            (true, _) => "route",
+            (false, true) => "defaults",
+            (false, false) => "built in",
+        }
+    }
+}
+
+fn find<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((first, rest)) => find(table.get(first)?.as_table()?, rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_from_the_route_or_from_defaults_or_from_nowhere() {
+        let files = [
+            "[defaults]\ntimeout = \"1s\"\nheaders = { a = \"1\" }\nkill_switch.mode = \"drop\"",
+            "[routes.x]\nheaders = { b = \"1\" }\nkill_switch = { body = \"\" }\ntier = \"core\"",
+        ];
+        let files = files.map(|text| SourceFile::new("a.toml", text));
+        let origins = Origins::of(&files, "x");
+        for (key, from) in [
+            ("tier", "route"),
+            ("timeout", "defaults"),
+            ("owner", "built in"),
+            ("headers", "route and defaults"),
+            ("kill_switch.mode", "defaults"),
+            ("kill_switch.body", "route"),
+            ("kill_switch.status", "built in"),
+        ] {
+            assert_eq!(origins.of_key(key), from, "{key}");
+        }
+    }
+}

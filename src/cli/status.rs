@@ -1,0 +1,215 @@
+//! `seawall status`: what the running gateway does now.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::ask::{self, Gateway};
+use super::moment::{span, to_the_second};
+
+/// Options of `status`.
+#[derive(Args, Debug)]
+pub(super) struct StatusArguments {
+    /// Ask this gateway instead of the one that the configuration names.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The gateway's own answer, for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(dir: &Path, arguments: &StatusArguments) -> ExitCode {
+    let gateway = Gateway::admin(dir, arguments.admin.as_deref());
+    let answer = match ask::get(gateway, "/api/v1/status") {
+        Ok(answer) if answer.status.is_success() => answer,
+        Ok(answer) => {
+            eprintln!("seawall: {} answers {}", answer.from, answer.status);
+            return ExitCode::FAILURE;
+        }
+        Err(error) => {
+            eprintln!("seawall: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut out = io::stdout().lock();
+    // A closed pipe is no reason for another exit code.
+    let _ = match serde_json::from_slice(&answer.body) {
+        Ok(status) if !arguments.json => write(&status, &mut out),
+        Ok::<Value, _>(_) => out.write_all(&answer.body).and_then(|()| writeln!(out)),
+        Err(error) => {
+            eprintln!("seawall: {} does not answer in JSON: {error}", answer.from);
+            return ExitCode::FAILURE;
+        }
+    };
+    ExitCode::SUCCESS
+}
+
+fn write(status: &Value, out: &mut impl Write) -> io::Result<()> {
+    let text = |key: &str| status[key].as_str().unwrap_or("?");
+    let up = status["uptime_seconds"].as_f64().unwrap_or_default();
+    writeln!(
+        out,
+        "seawall {}, instance {}: {} for {}, {} routes",
+        text("version"),
+        text("instance"),
+        text("phase"),
+        span(seconds(up)),
+        status["routes"]
+    )?;
+    reload(&status["last_reload"], text("config_hash"), out)?;
+    errors(&status["switch_errors"], out)?;
+    switches(status["switches"].as_array(), out)?;
+    ledger(&status["ledger"], out)
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn reload(reload: &Value, hash: &str, out: &mut impl Write) -> io::Result<()> {
+    let text = |key: &str| reload[key].as_str().unwrap_or("?");
+    writeln!(
+        out,
+        "configuration {hash}: last reload {} at {}",
+        text("result"),
+        to_the_second(text("time"))
+    )?;
+    errors(&reload["errors"], out)?;
+    let waiting = reload["needs_restart"].as_array();
+    let waiting: Vec<&str> = waiting
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    match waiting.is_empty() {
+        true => Ok(()),
+        false => writeln!(out, "  holds after a restart only: {}", waiting.join(", ")),
+    }
+}
+
+/// `error config/switches.toml:4: kill.x: ...; did you mean ...`.
+fn errors(problems: &Value, out: &mut impl Write) -> io::Result<()> {
+    for problem in problems.as_array().into_iter().flatten() {
+        let text = |key: &str| problem[key].as_str().unwrap_or_default();
+        write!(out, "error {}", text("file"))?;
+        if problem["line"].as_u64().is_some_and(|line| line > 0) {
+            write!(out, ":{}:{}", problem["line"], problem["column"])?;
+        }
+        for part in [text("key"), text("message")] {
+            if !part.is_empty() {
+                write!(out, ": {part}")?;
+            }
+        }
+        match text("hint") {
+            "" => writeln!(out)?,
+            hint => writeln!(out, "; {hint}")?,
+        }
+    }
+    Ok(())
+}
+
+fn switches(switches: Option<&Vec<Value>>, out: &mut impl Write) -> io::Result<()> {
+    let rows: Vec<[String; 9]> = switches.into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        return writeln!(out, "\nno switch is thrown");
+    }
+    let titles = [
+        "switch", "state", "mode", "share", "age", "until", "owner", "source", "reason",
+    ];
+    let titles = titles.map(str::to_owned);
+    let all: Vec<&[String; 9]> = std::iter::once(&titles).chain(&rows).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..9).map(|column| width(column).unwrap_or(0)).collect();
+    writeln!(out)?;
+    for (row, switch) in all
+        .iter()
+        .zip(std::iter::once(None).chain(switches.into_iter().flatten().map(Some)))
+    {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        writeln!(out, "{}", line.join("  ").trim_end())?;
+        if let Some(switch) = switch {
+            details(switch, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn row(switch: &Value) -> [String; 9] {
+    let text = |key: &str| switch[key].as_str().unwrap_or("-").to_owned();
+    let state = text("state").replace('_', " ");
+    let state = match switch["held"].as_bool() {
+        Some(true) => format!("{state}, held"),
+        Some(false) | None => state,
+    };
+    let key = match switch["plan"].as_str() {
+        Some(plan) => format!("  {} (plan:{plan})", text("key")),
+        None => text("key"),
+    };
+    let share = switch["share"].as_f64().unwrap_or_default() * 100.0;
+    let age = switch["age_seconds"].as_f64().unwrap_or_default();
+    let until = match text("state").as_str() {
+        "restoring" => format!("back {}", to_the_second(&text("ends"))),
+        _ => to_the_second(&text("expires")),
+    };
+    let mode = switch["mode"].as_str().unwrap_or("each its own");
+    [
+        key,
+        state,
+        mode.to_owned(),
+        format!("{} %", (share * 10.0).round() / 10.0),
+        span(seconds(age)),
+        until,
+        text("owner"),
+        text("source"),
+        text("reason"),
+    ]
+}
+
+/// What is too long for a column.
+fn details(switch: &Value, out: &mut impl Write) -> io::Result<()> {
+    if let Some(when) = switch["when"].as_str() {
+        writeln!(out, "  when {when}")?;
+    }
+    let routes = switch["routes"].as_array();
+    let routes: Vec<&str> = routes
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let own = routes.len() == 1 && switch["key"] == routes[0];
+    match routes.len() {
+        _ if own => Ok(()),
+        0 => writeln!(out, "  reaches no route"),
+        1..=8 => writeln!(out, "  routes: {}", routes.join(", ")),
+        more => writeln!(out, "  {more} routes: {}, ...", routes[..8].join(", ")),
+    }
+}
+
+/// What became of killed requests.
+fn ledger(ledger: &Value, out: &mut impl Write) -> io::Result<()> {
+    let outcomes = [
+        "dropped", "archived", "rejected", "lost", "refused", "aborted",
+    ];
+    let some = outcomes
+        .iter()
+        .filter(|name| ledger[**name].as_u64().is_some_and(|count| count > 0));
+    let some: Vec<String> = some
+        .map(|name| format!("{name} {}", ledger[*name]))
+        .collect();
+    let sum = match some.is_empty() {
+        true => String::new(),
+        false => format!(" = {}", some.join(" + ")),
+    };
+    writeln!(
+        out,
+        "\nkilled requests since the start: {}{sum}",
+        ledger["killed"]
+    )
+}
