@@ -7,7 +7,7 @@ ARG SEAWALL_REVISION=unknown
 RUN SEAWALL_REVISION="$SEAWALL_REVISION" cargo build --release --locked --bin seawall
 # Everything that the image holds but its configuration: the binary, the libraries and the loader
 # that `ldd` names, and the order in which host names are looked up.
-RUN mkdir -p image/usr/local/bin image/etc \
+RUN mkdir -p image/usr/local/bin image/etc journal \
     && strip --strip-debug -o image/usr/local/bin/seawall target/release/seawall \
     && ldd target/release/seawall | grep -o '/[^ ]*' | xargs -I{} cp -L --parents {} image \
     && echo 'hosts: files dns' >image/etc/nsswitch.conf
@@ -16,6 +16,9 @@ RUN mkdir -p image/usr/local/bin image/etc \
 FROM scratch
 COPY --from=build /src/image/ /
 COPY config/ /etc/seawall/
+# What mode archive keeps (`data/journal`, from the working directory) outlives the container.
+COPY --from=build --chown=10001:10001 /src/journal/ /data/journal/
+VOLUME /data/journal
 # Fixed numbers, so that a pod's securityContext can name them.
 USER 10001:10001
 EXPOSE 8080

@@ -162,7 +162,6 @@ fn what_cannot_be_thrown_is_said_and_nothing_is_written() {
     kill(&["tier:shedable"]).fails_with("did you mean `sheddable`?");
     kill(&["plan:launch"]).fails_with("plan");
     kill(&["vital"]).fails_with("--mode drop");
-    kill(&["extra", "--mode", "archive"]).fails_with("not supported yet");
     kill(&["extra", "--mode", "dorp"]).fails_with("did you mean `drop`?");
     kill(&["extra", "--percent", "101"]).fails_with("0 to 100");
     for usage in [

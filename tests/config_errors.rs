@@ -192,6 +192,44 @@ all = "drop"
 fn later_sections() {
     insta::assert_snapshot!(structure(
         r#"[archive]
+store = "file:data/archive"
+retain = "30d"
+"#
+    ));
+}
+
+#[test]
+fn archive() {
+    insta::assert_snapshot!(structure(
+        r#"[archive]
+journal = ["a", "a", ""]
+copies = 3
+durability = "fsyn"
+max_bytes = "0B"
+max_buffer = 64
+seal_after = "0s"
+redact_headers = ["a b"]
+redact_query = [""]
+stor = 1
+"#
+    ));
+}
+
+#[test]
+fn archive_of_a_route() {
+    insta::assert_snapshot!(structure(
+        r#"[routes.x]
+path = "/x"
+respond = {}
+kill_switch = { mode = "archiv", when_full = "rejct", archive_quota = 25 }
+[routes.y]
+path = "/y"
+respond = {}
+kill_switch = { when_full = true, archive_quota = "0%" }
+[routes.z]
+path = "/z"
+respond = {}
+kill_switch = { archive_quota = "101%" }
 "#
     ));
 }
@@ -265,24 +303,6 @@ observe = ["header:x-a", "header:X-A"]
 [routes.many]
 path = "/d"
 observe = ["client-ip", "header:a", "header:b", "header:c", "header:d"]
-"#
-    ));
-}
-
-#[test]
-fn later_kill_switch_keys() {
-    insta::assert_snapshot!(structure(
-        r#"[upstreams.up]
-endpoints = ["http://127.0.0.1:9001"]
-[routes.x]
-path = "/x"
-upstream = "up"
-[routes.x.kill_switch]
-mode = "archive"
-when_full = 1
-archive_quota = 1
-[plans.x]
-kill = { x = "archive" }
 "#
     ));
 }

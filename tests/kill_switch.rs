@@ -276,12 +276,3 @@ fn a_killed_client_that_stops_sending_does_not_hold_its_connection_for_ever() {
     assert_killed(&client.read());
     assert_ne!(client.end(), End::Silent);
 }
-
-#[test]
-fn archive_is_refused_as_not_supported_yet() {
-    let config = Config::new().respond("ping", "/ping", "pong");
-    let gateway = Gateway::start(&config.switches("[kill]\nping = \"archive\"\n"));
-    // Inert, never taken for another mode, and reported.
-    assert_eq!(gateway.get("/ping").text(), "pong");
-    assert_eq!(gateway.metrics().one("seawall_switch_errors", &[]), 1.0);
-}

@@ -147,7 +147,7 @@ fn an_entry_in_error_keeps_what_its_key_had() {
         "\"dorp\"",
         "",
         "{ mode = \"drop\", nosuch = 1 }",
-        "\"archive\"",
+        "\"archived\"",
     ];
     for (status, broken) in (210..).zip(broken) {
         // The good neighbour shows that this file was read.

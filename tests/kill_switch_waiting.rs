@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use seawall::archive::{Journal, Options, RealDisk};
 use seawall::config::{SourceFile, load};
 use seawall::matching::{HeaderMatch, ValueTest, When};
 use seawall::policy::kill::{
@@ -25,9 +26,9 @@ use seawall::policy::kill::{
 };
 use seawall::policy::share::Share;
 use seawall::proxy::{Gateway, Worker};
-use seawall::snapshot::{Board, Live, RouteTable, Snapshot};
+use seawall::snapshot::{Board, Live, Opened, RouteTable, Snapshot};
 use support::{
-    Config, Gate, Metrics, Upstream, answer, assert_killed, assert_passed, assert_refusal,
+    Config, Gate, Metrics, Shelf, Upstream, answer, assert_killed, assert_passed, assert_refusal,
     free_address, get, reason_of,
 };
 use tower::Service;
@@ -132,6 +133,11 @@ fn request(method: &str, lines: &[(&str, &str)], body: impl Into<Body>) -> Reque
         .expect("a request")
 }
 
+fn journal(shelf: &Shelf) -> Journal {
+    let options = Options::new(vec![shelf.path("a")]);
+    Journal::open(options, Arc::new(RealDisk), Arc::new(())).expect("a journal")
+}
+
 /// The end of a walk: status, connection header, body.
 async fn end(walk: Walk) -> (StatusCode, http::HeaderMap, Bytes) {
     let Ok(response) = walk.await;
@@ -198,6 +204,44 @@ async fn a_request_that_waits_for_its_connection_gets_the_answer_of_reject() {
     assert_eq!(problem["reason"], "killed");
     assert_eq!(upstream.heads(), 0);
     assert_eq!(house.count("reject", "rejected"), 1.0);
+}
+
+#[tokio::test]
+async fn a_request_that_waited_is_archived_as_the_client_sent_it() {
+    let (upstream, shelf) = (Upstream::echo(), Shelf::new());
+    let keys = "path_rewrite = \"/other\"\nhost_rewrite = \"upstream\"\n\
+                request_headers = { set = { x-a = \"edited\" }, add = { x-b = \"added\" } }";
+    let mut house = House::new(&structure(&[upstream.url()], keys));
+    let opened = Opened {
+        journal: journal(&shelf),
+        settings: house.live.load().settings().archive.clone(),
+    };
+    house.live.archive.put(opened).expect("the first one");
+    let sent = [
+        ("x-a", "one"),
+        ("x-a", "two"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("connection", "close"),
+    ];
+    let mut request = request("POST", &sent, "points=12");
+    *request.version_mut() = http::Version::HTTP_10;
+    let walk = house.connecting(request).await;
+    throw(&house.live, entry(Mode::Archive));
+    assert_eq!(end(walk).await.0, StatusCode::OK);
+    assert_eq!(upstream.heads(), 0);
+    assert_eq!(house.count("archive", "archived"), 1.0);
+    let record = &shelf.records()[0];
+    assert_eq!(record.target, "/a?beta=1");
+    assert_eq!(record.version, "HTTP/1.0");
+    assert_eq!(record.body(), b"points=12");
+    let mut headers = record.headers.clone();
+    headers.sort();
+    let sent = sent.iter().chain(&[("host", "test")]);
+    let mut expected: Vec<_> = sent
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect();
+    expected.sort();
+    assert_eq!(headers, expected);
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ fn entry(
     if let (Some(route), None, false) = (modeless, &arguments.mode, is_plan) {
         return Err(format!(
             "the kill_switch of route {} names no mode; give --mode drop (200, the payload is \
-             discarded) or --mode reject (503)",
+             discarded), --mode archive (200, it is kept) or --mode reject (503)",
             route.name
         ));
     }

@@ -36,11 +36,13 @@ fn when_full(node: &Node<'_>) -> Decoded<WhenFull> {
 /// A share of `archive.max_bytes`, or a size.
 fn archive_quota(node: &Node<'_>) -> Decoded<Quota> {
     let complaint = || expected("a share such as \"25%\", or a size such as \"2GiB\"", node);
-    let text = text(node).map_err(|_| complaint())?.trim();
+    let text = text(node).map_err(|_| complaint())?;
     let quota = match text.strip_suffix('%') {
         Some(number) => {
-            let number = number.trim_end().parse::<f64>().ok();
-            let share = number.filter(|number| *number > 0.0);
+            let plain = number.starts_with(|c: char| c.is_ascii_digit())
+                && number.ends_with(|c: char| c.is_ascii_digit());
+            let number = number.parse::<f64>().ok();
+            let share = number.filter(|number| plain && *number > 0.0);
             share.and_then(Share::from_percent).map(Quota::Share)
         }
         None => {

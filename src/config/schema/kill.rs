@@ -9,8 +9,8 @@ use super::kind::{Names, Presence, Shape, doc};
 use super::route::CONDITION;
 use super::structure::RANGE;
 
-/// A mode that acts in this release.
-pub(super) const MODE: Kind = OneOf(&["drop", "reject"]);
+/// A mode.
+pub(super) const MODE: Kind = OneOf(&["drop", "archive", "reject"]);
 /// The status of an answer.
 pub(super) const STATUS: Kind = Count(200, 599);
 /// The body of an answer.
@@ -19,19 +19,21 @@ pub(super) const BODY: Kind = Text;
 pub(super) const CONTENT_TYPE: Kind = Pattern("/");
 
 /// An entry that is one word.
-pub(super) static WORD: Kind = OneOf(&["drop", "reject", "off"]);
+pub(super) static WORD: Kind = OneOf(&["drop", "archive", "reject", "off"]);
 /// What the word of a plan may be.
 pub(super) static PLAN_WORD: Kind = OneOf(&["on", "off"]);
 /// An entry that says more.
 pub(super) static TABLE: Kind = Table(&ENTRY);
 /// Several entries for one key.
-pub(super) static SEVERAL: Kind =
-    List(&Either(&[OneOf(&["drop", "reject", "off"]), Table(&ENTRY)]));
+pub(super) static SEVERAL: Kind = List(&Either(&[
+    OneOf(&["drop", "archive", "reject", "off"]),
+    Table(&ENTRY),
+]));
 /// What is said of a plan in more than a word.
 pub(super) static PLAN_TABLE: Kind = Table(&PLAN_USE);
 
 /// What an entry is.
-pub(super) const ENTRY_TEXT: &str = "A switch: a route by name, \"tier:NAME\", or `all` (every route but those of tier core). \"drop\" answers 200 and throws the payload away, \"reject\" answers 503 with Retry-After, \"off\" exempts; a table says more.";
+pub(super) const ENTRY_TEXT: &str = "A switch: a route by name, \"tier:NAME\", or `all` (every route but those of tier core). \"drop\" answers 200 and throws the payload away, \"archive\" answers 200 once it is kept, \"reject\" answers 503 with Retry-After, \"off\" exempts; a table says more.";
 /// What `plan:NAME` is.
 pub(super) const PLAN_TEXT: &str =
     "A plan of [plans]: \"on\" throws its switches, \"off\" does not; a table says more.";
@@ -49,8 +51,8 @@ static ENTRY: Shape = Shape {
     docs: &[
         doc(
             "mode",
-            OneOf(&["drop", "reject", "off"]),
-            "drop answers 200 and throws the payload away, reject answers 503 with Retry-After, off exempts. Default: the mode of the route's kill_switch; one of the two must name it.",
+            OneOf(&["drop", "archive", "reject", "off"]),
+            "drop answers 200 and throws the payload away, archive answers 200 once it is kept, reject answers 503 with Retry-After, off exempts. Default: the mode of the route's kill_switch; one of the two must name it.",
         ),
         doc(
             "percent",

@@ -3,8 +3,8 @@
 use super::super::keys;
 use super::kill::{BODY, CONTENT_TYPE, MODE, STATUS};
 use super::kind::Kind::{
-    self, Boolean, Duration, Either, List, Map, OneOf, Pattern, PositiveDuration, Size, Table,
-    Text, Words,
+    self, Boolean, Duration, Either, List, Map, OneOf, Pattern, PositiveDuration, PositiveSize,
+    Size, Table, Text, Words,
 };
 use super::kind::{HEADER, NAME, Names, Presence, Shape, doc};
 
@@ -205,14 +205,14 @@ static KILL_SWITCH: Shape = Shape {
         doc(
             "mode",
             MODE,
-            "The mode for entries of [kill] that name none: drop answers 200 and throws the payload away, reject answers 503 with Retry-After. Default: none.",
+            "The mode for entries of [kill] that name none: drop answers 200 and throws the payload away, archive answers 200 once the payload is kept, reject answers 503 with Retry-After. Default: none.",
         ),
         doc(
             "status",
             STATUS,
-            "The status of mode drop, from 200 to 599. Default: 200.",
+            "The status of modes drop and archive, from 200 to 599. Default: 200.",
         ),
-        doc("body", BODY, "The body of mode drop. Default: empty."),
+        doc("body", BODY, "The body of modes drop and archive. Default: empty."),
         doc(
             "content_type",
             CONTENT_TYPE,
@@ -233,6 +233,20 @@ static KILL_SWITCH: Shape = Shape {
             "What decides who is in the share of an entry with percent: \"client-ip\", \"header:NAME\", or \"request\" for each request anew.",
         )
         .or("\"client-ip\""),
+        doc(
+            "when_full",
+            OneOf(&["reject", "drop"]),
+            "What mode archive answers when no journal takes the payload: reject is 503, and the client keeps it; drop is the usual answer, and it is lost. Default: \"reject\"; \"drop\" for tier sheddable.",
+        ),
+        doc(
+            "archive_quota",
+            Either(&[
+                Pattern(r"^[0-9]+(\.[0-9]+)?%$"),
+                PositiveSize,
+            ]),
+            "What records of the route may take in the journal: a share of archive.max_bytes, or a size.",
+        )
+        .or("\"25%\""),
         doc(
             "close_tunnels",
             Boolean,

@@ -28,6 +28,11 @@ pub(super) static ROOT: Shape = Shape {
         ),
         doc("telemetry", Table(&TELEMETRY), "Logs and the access log."),
         doc(
+            "archive",
+            Table(&ARCHIVE),
+            "Where mode archive keeps the payloads of killed requests.",
+        ),
+        doc(
             "upstreams",
             Map(Names::Own, &Table(&UPSTREAM)),
             "The services behind the gateway, by name.",
@@ -69,6 +74,61 @@ static PLAN: Shape = Shape {
         Switches(Plans::Refused),
         "The switches that the plan throws: the keys and values of [kill], without plans.",
     )],
+    presence: Presence::Any,
+};
+
+static ARCHIVE: Shape = Shape {
+    section: keys::ARCHIVE,
+    docs: &[
+        doc(
+            "journal",
+            Either(&[Words, List(&Words)]),
+            "Directories of the journal, tried in order; one process each. Changes at a restart only.",
+        )
+        .or("[\"data/journal\"]"),
+        doc(
+            "copies",
+            Count(1, 16),
+            "Directories that must hold a record before its request is answered. Changes at a restart only.",
+        )
+        .or("1"),
+        doc(
+            "durability",
+            OneOf(&["fsync", "written"]),
+            "When a record counts as kept: fsync, once it is on the disk; written, once the kernel has it.",
+        )
+        .or("\"fsync\""),
+        doc(
+            "max_bytes",
+            PositiveSize,
+            "What all files of the journal may take together, each copy counted.",
+        )
+        .or("\"10GiB\""),
+        doc(
+            "max_buffer",
+            PositiveSize,
+            "What payloads on their way to the journal may take in memory; beyond it kill_switch.when_full answers.",
+        )
+        .or("\"64MiB\""),
+        doc(
+            "seal_after",
+            PositiveDuration,
+            "The age at which a segment is closed and gets no more records.",
+        )
+        .or("\"60s\""),
+        doc(
+            "redact_headers",
+            List(&Pattern(HEADER)),
+            "Headers whose values are left out of records.",
+        )
+        .or("[\"authorization\", \"cookie\", \"proxy-authorization\", \"x-api-key\"]"),
+        doc(
+            "redact_query",
+            List(&Words),
+            "Query parameters whose values are left out of records.",
+        )
+        .or("[\"token\"]"),
+    ],
     presence: Presence::Any,
 };
 
