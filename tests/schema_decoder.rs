@@ -118,10 +118,11 @@ const NEVER: &[&str] = &["-1.5", "[[0]]", "{ zz = 0 }"];
 
 /// Every table with known keys, once where several are read alike; those of names that users
 /// choose are in `ROUTES`.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "server",
     "admin",
     "telemetry",
+    "archive",
     "upstreams/stats",
     "upstreams/stats/keepalive",
     "routes/stats",

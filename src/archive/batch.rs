@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::buffer::Reservation;
 use super::catalog::Counted;
+use super::desk::{Answers, Waiter};
 use super::id::Ulid;
 use super::options::{Answer, Failed};
 use super::record::Record;
@@ -30,7 +29,7 @@ pub struct Submission {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) submission: Submission,
-    pub(crate) waiter: oneshot::Sender<Answer>,
+    pub(crate) waiter: Waiter,
 }
 
 /// Frames in one buffer, and who waits for each.
@@ -46,7 +45,7 @@ struct Framed {
     end: usize,
     id: Ulid,
     route: Arc<str>,
-    waiter: oneshot::Sender<Answer>,
+    waiter: Waiter,
     _reservation: Reservation,
 }
 
@@ -96,7 +95,7 @@ impl Batch {
         };
         if let Err(refusal) = verdict {
             self.buffer.truncate(start);
-            let _ = waiter.send(refusal);
+            waiter.send(refusal);
             return Err(refusal);
         }
         let route = submission.record.route;
@@ -135,17 +134,20 @@ impl Batch {
 
     /// Tells all waiters that their record is kept.
     pub(crate) fn stored(&mut self) {
-        for frame in self.frames.drain(..) {
-            // One that went away is no matter: its record is kept all the same.
-            let _ = frame.waiter.send(Answer::Stored { id: frame.id });
-        }
+        self.answer(|id| Answer::Stored { id });
     }
 
     /// Tells all waiters that their record is not kept.
     pub(crate) fn refused(&mut self, answer: Answer) {
+        self.answer(|_| answer);
+    }
+
+    fn answer(&mut self, answer: impl Fn(Ulid) -> Answer) {
+        let mut answers = Answers::default();
         for frame in self.frames.drain(..) {
-            let _ = frame.waiter.send(answer);
+            answers.add(frame.waiter, answer(frame.id));
         }
+        answers.send();
     }
 
     /// Empties the batch. The memory of an uncommonly long one is given back.

@@ -5,21 +5,27 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::batch::{Submission, Waiting};
 use super::buffer::Reservation;
 use super::catalog::SegmentInfo;
+use super::desk::{Deliveries, Desk, Waiter};
 use super::files::Disk;
 use super::id::SegmentId;
-use super::options::{Answer, Busy, Commit, DirectoryState, Failed, Limits, Options, Watch};
+use super::options::{
+    Answer, Busy, Commit, DirectoryState, Durability, Failed, Limits, Options, Watch,
+};
 use super::writer::{Moment, Removal, Shared, Surroundings, Writer};
 use crate::vocab::Clock;
 
 /// How long `close` waits before it tries again to enter a full queue.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
+
+/// The distance of commits in dense traffic, with durability `written`.
+const GATHER: Duration = Duration::from_micros(250);
 
 /// Why no journal could be opened. A directory that cannot be used is no reason: it is left
 /// out and tried again.
@@ -133,6 +139,7 @@ impl Journal {
             commands,
             watch,
             group_bytes,
+            last: None,
         };
         thread::Builder::new()
             .name("journal".to_owned())
@@ -152,12 +159,26 @@ impl Journal {
 
     /// Hands a record to the writer and waits until it is decided, for `answer_within` at most.
     /// Dropping the future withdraws a record that is not yet being written.
-    pub async fn store(&self, mut submission: Submission) -> Answer {
+    pub async fn store(&self, submission: Submission) -> Answer {
+        self.submit(submission, Waiter::direct).await
+    }
+
+    /// A way to store that costs a worker less; its `Deliveries` must run on that worker.
+    pub fn desk(&self) -> (Desk, Deliveries) {
+        Desk::new(self.clone())
+    }
+
+    pub(crate) async fn submit(
+        &self,
+        mut submission: Submission,
+        waiter: impl FnOnce(oneshot::Sender<Answer>) -> Waiter,
+    ) -> Answer {
         let head = submission.record.head_bytes();
         if let Err(busy) = submission.reservation.grow(head) {
             return Answer::Busy(busy);
         }
-        let (waiter, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
+        let waiter = waiter(sender);
         let waiting = Box::new(Waiting { submission, waiter });
         match self.queue.try_send(Command::Store(waiting)) {
             Ok(()) => {}
@@ -257,6 +278,8 @@ struct Worker {
     commands: Receiver<Command>,
     watch: Arc<dyn Watch>,
     group_bytes: u64,
+    /// When the last commit ended.
+    last: Option<Instant>,
 }
 
 impl Worker {
@@ -304,8 +327,24 @@ impl Worker {
         }
     }
 
+    /// Without a sync a commit takes less time than to wake two threads for it. So in dense
+    /// traffic commits keep a distance, and share it; a lone record never waits.
+    fn gather(&self) {
+        match self.writer.durability() {
+            Durability::Fsync => {}
+            Durability::Written => {
+                let since = self
+                    .last
+                    .map(|last| Clock::now().saturating_duration_since(last));
+                let rest = since.and_then(|since| GATHER.checked_sub(since));
+                rest.into_iter().for_each(thread::sleep);
+            }
+        }
+    }
+
     /// Commits what waits, up to a batch; gives back a command that ended the group.
     fn commit(&mut self, first: Waiting) -> Option<Command> {
+        self.gather();
         let mut bytes = first.submission.reservation.bytes();
         let mut group = vec![first];
         let mut next = None;
@@ -324,8 +363,10 @@ impl Worker {
         }
         let at = moment();
         let tally = self.writer.commit(group, at);
+        let end = Clock::now();
+        self.last = Some(end);
         self.watch.committed(&Commit {
-            took: Clock::now().saturating_duration_since(at.now),
+            took: end.saturating_duration_since(at.now),
             stored: tally.stored,
             refused: tally.refused,
             bytes: tally.bytes,

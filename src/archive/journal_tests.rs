@@ -215,3 +215,33 @@ fn impossible_copies_are_refused() {
         assert!(error.to_string().contains("copies"), "{error}");
     }
 }
+
+#[test]
+fn a_desk_answers_each_of_its_waiters_also_when_no_one_hands_out() {
+    run(async {
+        let disk = SimDisk::new(1);
+        let (journal, _heard) = open(&disk, &options(1));
+        let (desk, deliveries) = journal.desk();
+        let handing_out = tokio::spawn(deliveries.run());
+        let mut ids = Vec::new();
+        for hand_out in [true, false] {
+            if !hand_out {
+                handing_out.abort();
+                tokio::task::yield_now().await;
+            }
+            let tasks = (0..300).map(|number| {
+                let submission = trial::submission(&journal, number, 10);
+                let desk = desk.clone();
+                tokio::spawn(async move { desk.store(submission).await })
+            });
+            for task in tasks.collect::<Vec<_>>() {
+                ids.push(stored(task.await.unwrap()));
+            }
+        }
+        assert!(ids.is_sorted_by(|one, other| one < other));
+        assert_eq!(desk.journal().figures().buffered, 0);
+        journal.close().await;
+        let submission = trial::submission(&journal, 999, 10);
+        assert_eq!(desk.store(submission).await, Answer::Failed(Failed::Closed));
+    });
+}

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Version};
 use tokio::sync::oneshot;
 
 use super::batch::Waiting;
+use super::desk::Waiter;
 use super::sim::{Leaves, SimDisk};
 use super::writer::{Moment, Shared, Surroundings, Writer};
 use super::{
@@ -248,7 +249,7 @@ impl Bench {
                     quota,
                     reservation: self.shared.buffer.reserve(0).unwrap(),
                 },
-                waiter,
+                waiter: Waiter::direct(waiter),
             });
             answers.push(answer);
             self.next += 1;

@@ -133,13 +133,17 @@ impl Writer {
         self.options.limits = limits;
     }
 
+    pub(crate) fn durability(&self) -> Durability {
+        self.options.limits.durability
+    }
+
     /// Stores a group of records: one write and one sync for each copy.
     pub(crate) fn commit(&mut self, group: Vec<Waiting>, at: Moment) -> Tally {
         let mut batch = std::mem::take(&mut self.batch);
         let mut tally = Tally::default();
         for waiting in group {
             // Nobody waits any more, and nothing of it was written: then nothing is kept.
-            if waiting.waiter.is_closed() {
+            if waiting.waiter.is_gone() {
                 continue;
             }
             let id = self.ids.next(at.unix);

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use tokio::sync::oneshot;
 
+use super::super::desk::Waiter;
 use super::super::segment::{FRAME_HEAD, Kind};
 use super::super::sim::{Chances, Condition, Leaves};
 use super::super::trial::{self, Bench, LATER, options};
@@ -203,7 +204,7 @@ fn a_withdrawn_record_is_not_written() {
             quota: u64::MAX,
             reservation: bench.shared.buffer.reserve(9).unwrap(),
         },
-        waiter,
+        waiter: Waiter::direct(waiter),
     };
     assert_eq!(
         bench.writer.commit(vec![waiting], bench.at),

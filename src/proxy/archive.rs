@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::handle::limits;
 use super::headers;
 use super::refusal::Refusal;
-use crate::archive::{Answer, Busy, Failed, Journal, KillNote, Record, Reservation, Submission};
+use crate::archive::{Answer, Busy, Desk, Failed, KillNote, Record, Reservation, Submission};
 use crate::policy::kill::{Mode, WhenFull};
 use crate::policy::rules::KillOrder;
 use crate::snapshot::Snapshot;
@@ -80,7 +80,8 @@ pub(crate) async fn keep(
         },
         reservation,
     };
-    let answer = Pending::submit(exchange, (journal, &route.metrics), submission).await;
+    let answer =
+        Pending::submit(exchange, (worker.desk(journal), &route.metrics), submission).await;
     decide(exchange, answer, (route.spec.kill_switch.when_full, order))
 }
 
@@ -283,13 +284,13 @@ struct Pending<'a> {
 impl<'a> Pending<'a> {
     fn submit(
         exchange: &'a mut Exchange,
-        (journal, metrics): (&Journal, &Arc<RouteMetrics>),
+        (desk, metrics): (&Desk, &Arc<RouteMetrics>),
         submission: Submission,
     ) -> Pending<'a> {
-        let journal = journal.clone();
+        let desk = desk.clone();
         let received = exchange.progress.as_ref().map_or(0, |p| p.received());
         Pending {
-            storing: Some(Box::pin(async move { journal.store(submission).await })),
+            storing: Some(Box::pin(async move { desk.store(submission).await })),
             killed: &mut exchange.killed,
             metrics: Arc::clone(metrics),
             received,

@@ -1,10 +1,11 @@
 //! What one worker owns: its view of the snapshot, its upstream client, its random numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::HeaderValue;
 
+use crate::archive::{Desk, Journal};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::LineSink;
 use crate::upstream::Client;
@@ -22,6 +23,8 @@ pub struct Worker {
     /// Where access log lines go, if anywhere.
     pub access: Option<LineSink>,
     view: Mutex<Arc<View>>,
+    /// Its way to the journal, from its first archived request on.
+    desk: OnceLock<Desk>,
     random: AtomicU64,
 }
 
@@ -47,6 +50,7 @@ impl Worker {
             client: Client::default(),
             access,
             view,
+            desk: OnceLock::new(),
             random: AtomicU64::new(high.rotate_left(32) ^ low),
         }
     }
@@ -69,6 +73,15 @@ impl Worker {
     pub fn tidy(&self) {
         let _ = self.view();
         self.client.pool().sweep(Clock::now());
+    }
+
+    /// This worker's way to the journal, whose answers are handed out on this worker's runtime.
+    pub(crate) fn desk(&self, journal: &Journal) -> &Desk {
+        self.desk.get_or_init(|| {
+            let (desk, deliveries) = journal.desk();
+            tokio::spawn(deliveries.run());
+            desk
+        })
     }
 
     /// A number in [0, 1), good enough for jitter.
