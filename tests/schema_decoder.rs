@@ -41,6 +41,8 @@ const VALUES: &[&str] = &[
     "\"info,seawall=debug\"",
     "\"stdout\"",
     "\"drop\"",
+    "\"fsync\"",
+    "\"25%\"",
     "\"reject\"",
     "\"archive\"",
     "\"open\"",

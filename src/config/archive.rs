@@ -112,3 +112,73 @@ fn parameter(node: &Node<'_>) -> Decoded<String> {
         name => Ok(name.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::archive::Limits;
+    use crate::config::{Settings, SourceFile, load};
+    use crate::policy::kill::{Quota, WhenFull};
+
+    fn settings(text: &str) -> Settings {
+        let files = [SourceFile::new("seawall.toml", text)];
+        match load(&files, &|_| None) {
+            Ok(loaded) => loaded.settings,
+            Err(problems) => panic!("{problems:#?}"),
+        }
+    }
+
+    #[test]
+    fn without_a_section_the_defaults_of_the_contract_hold() {
+        for (text, written) in [("", false), ("[archive]\n", true)] {
+            let archive = settings(text).archive;
+            assert_eq!(archive.written, written);
+            assert_eq!(archive.journal, [PathBuf::from("data/journal")]);
+            assert_eq!(archive.copies, 1);
+            let limits = Limits {
+                durability: Durability::Fsync,
+                max_bytes: 10 << 30,
+                max_buffer: 64 << 20,
+                seal_after: Duration::from_secs(60),
+            };
+            assert_eq!(archive.limits, limits);
+            for name in REDACT_HEADERS {
+                assert!(archive.redaction.covers_header(name), "{name}");
+            }
+            assert_eq!(archive.redaction.target("/?token=a"), "/?token=[redacted]");
+        }
+    }
+
+    #[test]
+    fn a_route_says_what_happens_when_the_journal_is_full() {
+        let route = |keys: &str| {
+            let text = format!("[routes.x]\npath = \"/x\"\nrespond = {{}}\n{keys}\n");
+            settings(&text).routes[0].kill_switch.clone()
+        };
+        let full = |keys: &str| route(keys).when_full;
+        assert_eq!(full(""), WhenFull::Reject);
+        assert_eq!(full("tier = \"core\""), WhenFull::Reject);
+        assert_eq!(full("tier = \"sheddable\""), WhenFull::Drop);
+        let kept = "tier = \"sheddable\"\nkill_switch = { when_full = \"reject\" }";
+        assert_eq!(full(kept), WhenFull::Reject);
+        let quota = |keys: &str| route(keys).archive_quota.of(1000);
+        assert_eq!(quota(""), 250);
+        assert_eq!(quota("kill_switch = { archive_quota = \"12.5%\" }"), 125);
+        assert_eq!(quota("kill_switch = { archive_quota = \"2KiB\" }"), 2048);
+        assert_eq!(Quota::default().of(10 << 30), (10 << 30) / 4);
+    }
+
+    #[test]
+    fn what_may_archive_is_a_section_a_route_or_a_plan() {
+        let route = |keys: &str| format!("[routes.x]\npath = \"/x\"\nrespond = {{}}\n{keys}\n");
+        let may = |text: &str| settings(text).may_archive();
+        assert!(!may(&route("kill_switch = { mode = \"drop\" }")));
+        assert!(may(&route("kill_switch = { mode = \"archive\" }")));
+        assert!(may(&format!("{}[archive]\n", route(""))));
+        let plan = |mode: &str| format!("{}[plans.p]\nkill = {{ x = \"{mode}\" }}\n", route(""));
+        assert!(may(&plan("archive")));
+        assert!(!may(&plan("drop")));
+    }
+}

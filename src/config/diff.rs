@@ -51,6 +51,18 @@ mod tests {
     }
 
     #[test]
+    fn an_open_journal_changes_its_limits_at_once_and_its_directories_after_a_restart() {
+        let old = settings("").archive;
+        let limits = "[archive]\nmax_bytes = \"1GiB\"\ndurability = \"written\"\n";
+        assert!(old.needs_restart(&settings(limits).archive).is_empty());
+        let places = "[archive]\njournal = [\"a\", \"b\"]\ncopies = 2\n";
+        assert_eq!(
+            old.needs_restart(&settings(places).archive),
+            ["archive.journal", "archive.copies"]
+        );
+    }
+
+    #[test]
     fn what_is_bound_or_started_once_needs_a_restart() {
         let old = settings("");
         assert!(old.needs_restart(&old.clone()).is_empty());
