@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::audit::{Line, cut, words};
+use crate::policy::clause::Clause;
 use crate::policy::kill::{KillKey, Mode};
-use crate::policy::rules::Clause;
 use crate::snapshot::Snapshot;
 
 /// What happened to a switch.

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::rules::{Clause, Rules};
+use super::clause::Clause;
+use super::rules::Rules;
 use super::share::Share;
 use crate::matching::{Asker, When};
 
