@@ -316,5 +316,4 @@ impl fmt::Display for EditError {
 impl std::error::Error for EditError {}
 
 #[cfg(test)]
-#[path = "edit_tests.rs"]
 mod tests;
