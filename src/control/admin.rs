@@ -130,7 +130,7 @@ async fn metrics(State(shared): State<Admin>) -> Response {
 
 async fn status(State(shared): State<Admin>, uri: Uri) -> Response {
     let pairs = uri.query().unwrap_or_default().split('&');
-    match pairs.filter_map(|pair| pair.strip_prefix("only=")).last() {
+    match pairs.rev().find_map(|pair| pair.strip_prefix("only=")) {
         None => json(move || serde_json::to_vec(&shared.status.report(&shared.live))).await,
         Some("switches") => {
             json(move || serde_json::to_vec(&shared.status.switches(&shared.live))).await
