@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::cursor::unknown_key;
 use super::damage::{
-    is_inner, key_of_header, leading_key, leaves_open, may_begin, may_name, was_header,
+    is_inner, key_of_header, key_of_line, leading_key, leaves_open, may_begin, may_name, was_header,
 };
 use super::file::SourceFile;
 use super::keys;
@@ -368,6 +368,7 @@ impl<'t> Scanner<'t, '_> {
     fn report_broken(&self, line: usize) {
         let text = self.slice(line, line + 1);
         let base = self.lines[line];
+        let key = key_of_line(self.text, base);
         if let Some(at) = text.find(char::REPLACEMENT_CHARACTER) {
             let place = Place {
                 file: 0,
@@ -375,15 +376,12 @@ impl<'t> Scanner<'t, '_> {
                 end: (base + at + char::REPLACEMENT_CHARACTER.len_utf8()) as u32,
             };
             let complaint = Complaint::new("a character that is not UTF-8");
-            self.report.error(
-                place,
-                String::new(),
-                complaint.hint("save the file as UTF-8"),
-            );
+            self.report
+                .error(place, key, complaint.hint("save the file as UTF-8"));
             return;
         }
         match DeTable::parse_recoverable(text).1.first() {
-            Some(error) => self.report.syntax(0, base, error),
+            Some(error) => self.report.syntax_of_key(0, base, (key, error)),
             None => {
                 let complaint = Complaint::new("cannot be read together with the lines around it");
                 let place = Place {
@@ -391,7 +389,7 @@ impl<'t> Scanner<'t, '_> {
                     start: base as u32,
                     end: (base + text.trim_end().len()) as u32,
                 };
-                self.report.error(place, String::new(), complaint);
+                self.report.error(place, key, complaint);
             }
         }
     }
@@ -404,7 +402,7 @@ pub(super) fn misplaced(key: &str) -> Complaint {
 
 /// The table, if its name is `kill`, or may be with a slip: `kil`, `ki.l`.
 pub(super) fn table_like_kill<'t>(name: &str, node: Node<'t>) -> Option<Table<'t>> {
-    let near = |name: &str| strsim::osa_distance(name, "kill") <= 1;
+    let near = |name: &str| strsim::osa_distance(&name.to_ascii_lowercase(), "kill") <= 1;
     let Value::Table(mut table) = node.value else {
         return None;
     };
