@@ -337,7 +337,7 @@ pub(super) fn misplaced(key: &str) -> Complaint {
 
 /// The table, if its name is `kill`, or may be with a slip: `kil`, `ki.l`.
 pub(super) fn table_like_kill<'t>(name: &str, node: Node<'t>) -> Option<Table<'t>> {
-    let near = |name: &str| strsim::osa_distance(name, "kill") <= 1;
+    let near = |name: &str| strsim::osa_distance(&name.to_ascii_lowercase(), "kill") <= 1;
     let Value::Table(mut table) = node.value else {
         return None;
     };

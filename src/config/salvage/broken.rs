@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::{Extent, Scanner, Section, Trust};
-use crate::config::damage::{leading_key, leaves_open};
+use crate::config::damage::{key_of_line, leading_key, leaves_open};
 use crate::config::report::Complaint;
 use crate::config::tree::Place;
 
@@ -50,6 +50,7 @@ impl Scanner<'_, '_> {
     pub(super) fn report_broken(&self, line: usize) {
         let text = self.slice(line, line + 1);
         let base = self.lines[line];
+        let key = key_of_line(self.text, base);
         if let Some(at) = text.find(char::REPLACEMENT_CHARACTER) {
             let place = Place {
                 file: 0,
@@ -57,15 +58,12 @@ impl Scanner<'_, '_> {
                 end: (base + at + char::REPLACEMENT_CHARACTER.len_utf8()) as u32,
             };
             let complaint = Complaint::new("a character that is not UTF-8");
-            self.report.error(
-                place,
-                String::new(),
-                complaint.hint("save the file as UTF-8"),
-            );
+            self.report
+                .error(place, key, complaint.hint("save the file as UTF-8"));
             return;
         }
         match DeTable::parse_recoverable(text).1.first() {
-            Some(error) => self.report.syntax(0, base, error),
+            Some(error) => self.report.syntax_of_key(0, base, (key, error)),
             None => {
                 let complaint = Complaint::new("cannot be read together with the lines around it");
                 let place = Place {
@@ -73,7 +71,7 @@ impl Scanner<'_, '_> {
                     start: base as u32,
                     end: (base + text.trim_end().len()) as u32,
                 };
-                self.report.error(place, String::new(), complaint);
+                self.report.error(place, key, complaint);
             }
         }
     }
