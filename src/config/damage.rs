@@ -54,7 +54,7 @@ pub(super) fn key_of_line(text: &str, at: usize) -> String {
         if inside && leaves_open(above) && !is_inner(above) {
             parts.push(plain_key(above));
         }
-        inside &= !closed && !(leaves_open(above) && !is_inner(above));
+        inside &= !closed && (!leaves_open(above) || is_inner(above));
     }
     parts.retain(|part| !part.is_empty());
     parts.reverse();
