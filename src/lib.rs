@@ -4,7 +4,8 @@
 //!
 //! `server` accepts the connection and reads a bounded head; `proxy::handle` walks: route,
 //! correlation id, **kill switch**, body bound, attempt, response. What each step needs was
-//! computed when the snapshot was compiled; nothing is looked up by name on the way.
+//! computed when the snapshot was compiled; nothing is looked up by name on the way. A request
+//! that waited, or would be sent again, asks the switches that hold by then.
 //!
 //! # The floors
 //!
@@ -20,9 +21,9 @@
 //! | 6 | [`config`] | files, validation, settings |
 //! | 5 | [`upstream`], [`archive`] | endpoints, pool, client; journal of kept payloads |
 //! | 4 | [`policy`] | decisions without I/O, clock or metrics |
-//! | 3 | [`matching`] | paths, hosts, headers |
-//! | 2 | [`telemetry`] | metrics, logs |
-//! | 1 | [`vocab`] | quantities, reasons, clock |
+//! | 3 | [`matching`] | paths, hosts, headers, addresses, queries |
+//! | 2 | [`telemetry`] | metrics, logs, who sends requests |
+//! | 1 | [`vocab`] | quantities, reasons, secrets, clock |
 //!
 //! # What never happens
 //!

@@ -163,9 +163,11 @@ fn what_cannot_be_thrown_is_said_and_nothing_is_written() {
     kill(&["plan:launch"]).fails_with("plan");
     kill(&["vital"]).fails_with("--mode drop");
     kill(&["extra", "--mode", "dorp"]).fails_with("did you mean `drop`?");
-    kill(&["extra", "--percent", "101"]).fails_with("0 to 100");
+    kill(&["plan:"]).fails_with("write plan:NAME");
     for usage in [
-        &["extra", "--for", "2 hours"][..],
+        &["extra", "--percent", "101"][..],
+        &["extra", "--percent", "-1"],
+        &["extra", "--for", "2 hours"],
         &["extra", "--until", "2001-01-01T00:00:00Z"],
         &["extra", "--for", "2h", "--until", "2999-01-01T00:00:00Z"],
         &["extra", "--when-header", "x-v=*"],

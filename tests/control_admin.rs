@@ -158,3 +158,31 @@ fn a_change_by_a_token_is_told_under_its_name() {
         gateway.status()["switches"][0]["source"] == "file"
     });
 }
+
+#[test]
+fn the_status_tells_the_switches_alone_on_request() {
+    let structure = route("only-a", "core") + &route("only-b", "core");
+    let gateway = Gateway::start(&structure, "[kill]\nonly-a = \"drop\"\n");
+    let told = |query: &str| -> serde_json::Value {
+        let (code, _, body) = get(gateway.admin, &format!("/api/v1/status{query}"));
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let (whole, switches) = (told(""), told("?only=switches"));
+    let keys: Vec<&String> = switches.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["switch_errors", "switches", "switches_file"]);
+    for key in keys {
+        // All but ages, which go on.
+        let shape = |status: &serde_json::Value| {
+            let mut part = status[key].clone();
+            for element in part.as_array_mut().into_iter().flatten() {
+                element["age_seconds"].take();
+            }
+            part
+        };
+        assert_eq!(shape(&switches), shape(&whole), "{key}");
+    }
+    assert_eq!(switches["switches"][0]["key"], "only-a");
+    assert_eq!(get(gateway.admin, "/api/v1/status?only=swiches").0, 400);
+    assert!(told("?x=1")["ledger"].is_object());
+}

@@ -308,3 +308,54 @@ fn the_status_names_every_switch_and_every_error() {
     let log = gateway.log().join("\n");
     assert!(log.contains("nosuch"), "the error is not in the log");
 }
+
+#[test]
+fn a_slip_of_the_pen_is_told_with_its_key_and_a_hint_and_restores_nothing() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&three(&upstream));
+    for (slip, key, hint) in [
+        ("b = drop", "kill.b", "write \"...\" around the value"),
+        ("b = “drop”", "kill.b", "write plain quotes"),
+        ("b == \"drop\"", "kill.b", "write one `=`"),
+        ("b = \"drop\";", "kill.b", "remove what follows"),
+        ("b: \"drop\"", "kill.b", "write KEY = VALUE"),
+        (
+            "b = { mode = \"drop\" percent = 5 }",
+            "kill.b",
+            "write a comma between",
+        ),
+        ("b = \"DROP\"", "kill.b", "did you mean `drop`?"),
+        ("b = \"OFF\"", "kill.b", "did you mean `off`?"),
+        ("ALL = \"drop\"", "kill.ALL", "did you mean `all`?"),
+        ("tier:core = \"drop\"", "kill.tier:core", "around the key"),
+    ] {
+        gateway.write_switches("[kill]\na = \"drop\"\n");
+        wait_killed(&gateway, "a");
+        wait_for("no error", || {
+            gateway.metric("seawall_switch_errors", &[]) == 0.0
+        });
+        gateway.write_switches(format!("[kill]\n{slip}\nc = \"drop\"\n"));
+        wait_killed(&gateway, "c");
+        wait_errors(&gateway);
+        let error = gateway.status()["switch_errors"][0].clone();
+        assert_eq!(error["key"], key, "{slip}: {error}");
+        assert_eq!(error["line"], 2, "{slip}: {error}");
+        let said = error["hint"].as_str().unwrap_or_default();
+        assert!(said.contains(hint), "{slip}: {error}");
+        assert!(is_killed(&gateway, "a"), "{slip}");
+        assert!(!is_killed(&gateway, "b"), "{slip}");
+    }
+}
+
+#[test]
+fn a_header_in_upper_case_still_throws_and_restores_nothing() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&three(&upstream));
+    gateway.write_switches("[kill]\na = \"drop\"\n");
+    wait_killed(&gateway, "a");
+    gateway.write_switches("[KILL]\nb = \"drop\"\n");
+    wait_killed(&gateway, "b");
+    assert!(is_killed(&gateway, "a"));
+    let error = gateway.status()["switch_errors"][0].clone();
+    assert_eq!(error["hint"], "did you mean `kill`?", "{error}");
+}

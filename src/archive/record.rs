@@ -204,9 +204,16 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// Reads the id and the route of a line.
+    /// Reads the id and the route of a line. They stand first: what follows is not looked at,
+    /// for a start must not wait for the bodies of a whole segment. A quote inside a string is
+    /// escaped, so the next key is found by its text.
     pub(crate) fn decode(line: &[u8]) -> Option<Outline> {
-        serde_json::from_slice(line).ok()
+        const NEXT: &[u8] = b",\"instance\":";
+        let next = line.windows(NEXT.len()).position(|text| text == NEXT);
+        let Some(front) = next.and_then(|next| line.get(..next)) else {
+            return serde_json::from_slice(line).ok();
+        };
+        serde_json::from_slice(&[front, b"}"].concat()).ok()
     }
 }
 

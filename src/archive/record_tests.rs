@@ -64,6 +64,21 @@ fn a_body_that_is_not_utf8_is_base64() {
 }
 
 #[test]
+fn an_outline_is_read_whatever_the_routes_name_is_and_in_any_order() {
+    let mut record = record(b"");
+    for route in ["a", ",\"instance\":", "\\", "é\"}"] {
+        record.route = route.into();
+        assert_eq!(
+            Outline::decode(line(&record).as_bytes()).unwrap().route,
+            route
+        );
+    }
+    let other = br#"{"route":"r","method":"GET","id":"00000000010000000000000002"}"#;
+    assert_eq!(Outline::decode(other).unwrap().id, Ulid::from_parts(1, 2));
+    assert!(Outline::decode(b"{\"id\":1,\"instance\":2}").is_none());
+}
+
+#[test]
 fn a_line_that_is_no_record_is_refused() {
     let good = line(&record(&[0xff]));
     for bad in [

@@ -22,7 +22,7 @@ pub(super) struct FlipOptions {
     admin: Option<String>,
     /// Only write the file: wait for no gateway to confirm.
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
     /// A JSON document on standard output, for scripts.
     #[arg(long)]
     pub(super) json: bool,
@@ -103,14 +103,14 @@ impl Flip<'_> {
     }
 }
 
-/// `/api/v1/status` of a gateway.
+/// What the status of a gateway says of its switches. One of an older version says all it knows.
 fn status(from: &str) -> Result<Value, String> {
     if from.ends_with(":0") {
         let why = "admin.listen has port 0, which the running gateway chose; give --admin URL";
         return Err(why.to_owned());
     }
-    let answer =
-        ask::get(Gateway::At(from), "/api/v1/status").map_err(|error| error.to_string())?;
+    let answer = ask::get(Gateway::At(from), "/api/v1/status?only=switches")
+        .map_err(|error| error.to_string())?;
     match (answer.status.as_u16(), serde_json::from_slice(&answer.body)) {
         (200, Ok(status)) => Ok(status),
         (code, _) => Err(format!("{from} answers {code}: it is no admin listener")),

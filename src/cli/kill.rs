@@ -28,7 +28,7 @@ pub(super) struct KillArguments {
     #[arg(long)]
     mode: Option<String>,
     /// The share of the clients, 0 to 100.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = percent, allow_negative_numbers = true)]
     percent: Option<f64>,
     /// Only requests with this header; VALUE exactly, VALUE* by its beginning, *VALUE by its end,
     /// the NAME alone if it is there. May be repeated; all must hold.
@@ -75,6 +75,12 @@ fn condition(text: &str) -> Result<(HeaderName, Toml), String> {
     Ok((header, test))
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok();
+    let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "expected a number from 0 to 100".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("expected a duration above 0".to_owned()),
@@ -89,7 +95,12 @@ fn until(text: &str) -> Result<Datetime, String> {
     if Duration::try_from(time.as_duration()).unwrap_or_default() <= Clock::unix() {
         return Err("that time is over".to_owned());
     }
-    text.parse().map_err(|_| EXPECTED.to_owned())
+    let mut until: Datetime = text.parse().map_err(|_| EXPECTED.to_owned())?;
+    // Not every editor knows times without seconds, which TOML has had only since 1.1.
+    if let Some(time) = &mut until.time {
+        time.second.get_or_insert(0);
+    }
+    Ok(until)
 }
 
 pub(super) fn run(dir: &Path, arguments: &KillArguments) -> ExitCode {
@@ -333,11 +344,23 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_a_number_from_0_to_100() {
+        for (text, share) in [("0", 0.0), ("0.5", 0.5), ("100", 100.0)] {
+            assert_eq!(percent(text), Ok(share));
+        }
+        for wrong in ["-1", "100.1", "abc", "nan", "inf", "50%", ""] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn an_end_has_an_offset_and_lies_ahead() {
         assert!(until("2999-01-01T00:00:00+01:00").is_ok());
         for wrong in ["2999-01-01T00:00:00", "2999-01-01", "tomorrow"] {
             assert!(until(wrong).unwrap_err().contains("offset"), "{wrong}");
         }
+        let seconds = until("2999-01-01T09:00Z").map(|until| until.to_string());
+        assert_eq!(seconds.as_deref(), Ok("2999-01-01T09:00:00Z"));
         assert!(until("1999-01-01T00:00:00Z").unwrap_err().contains("over"));
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::config::RouteSettings;
+use crate::policy::clause::Clause;
 use crate::policy::kill::{KillKey, KillSettings};
-use crate::policy::rules::{Clause, Rules, Subject};
+use crate::policy::rules::{Rules, Subject};
 
 /// The clauses that requests of a route meet, in order, up to the one that decides for all.
 pub(super) fn met(route: &RouteSettings, settings: &KillSettings, now: Duration) -> Vec<Clause> {

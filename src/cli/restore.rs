@@ -50,7 +50,8 @@ pub(super) fn run(dir: &Path, arguments: &RestoreArguments) -> ExitCode {
         false => Change::Remove,
     };
     let thrown = disk.switches.entries.contains_key(&key);
-    if thrown && !arguments.exempt && !arguments.flip.json {
+    let waits = !arguments.flip.no_wait && !arguments.flip.json;
+    if thrown && !arguments.exempt && waits {
         eprintln!("a line that goes ends its switch once the file was unchanged for 1 s; waiting");
     }
     let flip = Flip {

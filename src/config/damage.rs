@@ -29,6 +29,50 @@ pub(super) fn may_begin(header: &str, name: &str) -> bool {
     format!("kill.{name}").starts_with(header)
 }
 
+/// How far above a damaged line its header is looked for; nearly all are below `[kill]`.
+const MOST_LINES: usize = 200;
+
+/// The key that the line at byte `at` is about, as far as the lines above tell: that of the
+/// header, of the entry it is within, and its own.
+pub(super) fn key_of_line(text: &str, at: usize) -> String {
+    let begin = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let line = line.trim_start_matches('\u{feff}').trim_start();
+    if let Some(header) = header_name(line) {
+        return header;
+    }
+    let mut parts = vec![plain_key(line)];
+    let mut inside = is_inner(line);
+    let lines_above = text[..begin].lines().rev().map(str::trim_start);
+    for (distance, above) in lines_above.enumerate() {
+        let far = (distance == MOST_LINES).then(|| "kill".to_owned());
+        if let Some(header) = header_name(above).or(far) {
+            parts.push(header);
+            break;
+        }
+        let closed = above.starts_with(['}', ']']);
+        if inside && leaves_open(above) && !is_inner(above) {
+            parts.push(plain_key(above));
+        }
+        inside &= !closed && (!leaves_open(above) || is_inner(above));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.reverse();
+    parts.join(".")
+}
+
+fn plain_key(line: &str) -> String {
+    leading_key(line).trim_end_matches(':').to_owned()
+}
+
+/// What a line that looks like a header names.
+fn header_name(line: &str) -> Option<String> {
+    let name = line.strip_prefix('[').filter(|name| !name.contains('='))?;
+    let name = name.split([']', '#']).next()?.trim_start_matches('[');
+    let name = name.replace(['"', '\''], "");
+    Some(name.trim().to_owned())
+}
+
 /// Whether a line looks like one from within an entry.
 pub(super) fn is_inner(line: &str) -> bool {
     let inside = [keys::KILL_ENTRY, keys::WHEN, keys::MATCHER];
@@ -56,4 +100,28 @@ pub(super) fn leading_key(text: &str) -> &str {
     let text = text.trim_start().trim_start_matches(['"', '\'', '[']);
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-:".contains(c)));
     &text[..end.unwrap_or(text.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_line_has_the_key_of_its_header_its_entry_and_its_own() {
+        for (text, key) in [
+            ("[kill]\nx = \"drop\"\n@a = drop", "kill.a"),
+            ("[kill]\n@\"tier:core\" = drop", "kill.tier:core"),
+            ("[kill]\n@tier:core = \"drop\"", "kill.tier:core"),
+            ("[kill]\n@a: \"drop\"", "kill.a"),
+            ("[kill]\na = [\n@  { mode = drop }\n]", "kill.a"),
+            ("[kill]\na = {\n@  mode = drop\n}", "kill.a.mode"),
+            ("[kill]\na = [\n]\n@mode = drop", "kill.mode"),
+            ("[kill.\"plan:p\"]\n@mode = on", "kill.plan:p.mode"),
+            ("@[kill", "kill"),
+            ("@a = drop", "a"),
+        ] {
+            let at = text.find('@').unwrap();
+            assert_eq!(key_of_line(&text.replace('@', ""), at), key, "{text}");
+        }
+    }
 }

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::editor::Editor;
 use super::entry_text::{EntryText, key_text};
 use super::error::Problem;
 use super::file::SourceFile;
-use super::mentions::Editor;
 use super::settings::Settings;
 use super::statements::{Form, form};
 use super::switches::{SwitchesRead, read_switch_entries};
@@ -316,5 +316,4 @@ impl fmt::Display for EditError {
 impl std::error::Error for EditError {}
 
 #[cfg(test)]
-#[path = "edit_tests.rs"]
 mod tests;

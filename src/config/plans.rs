@@ -80,6 +80,10 @@ fn key_in_plan(key: &str, scope: Scope<'_>) -> Decoded<crate::policy::kill::Kill
 pub(super) fn named<'p>(name: &str, plans: &'p Plans) -> Decoded<(&'p Arc<str>, &'p Arc<Plan>)> {
     plans.get_key_value(name).ok_or_else(|| {
         let names = plans.keys().map(AsRef::as_ref);
+        if name.is_empty() {
+            let hint = "write plan:NAME, the NAME of a table [plans.NAME]";
+            return Complaint::new("`plan:` names no plan").hint(hint);
+        }
         let hint = did_you_mean(name, names)
             .unwrap_or_else(|| format!("add [plans.{name}] to seawall.toml or routes.d/*.toml"));
         Complaint::new(format!("there is no plan `{name}`")).hint(hint)

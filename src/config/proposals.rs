@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::edit::entry_line;
+use super::editor::{Editor, Mention, Section, is_kill};
 use super::entry_text::{EntryText, key_text};
-use super::mentions::{Editor, Mention, Section, is_kill};
 use super::statements::{Form, Kind, Pair, comma};
 
 /// What else goes with a line that is taken out.

@@ -79,6 +79,16 @@ impl<'f> Report<'f> {
     /// Reports what the TOML parser says of a text that begins at byte `base`; of one line
     /// only the first error, because the others follow from it.
     pub(super) fn syntax(&self, file: u32, base: usize, error: &toml::de::Error) {
+        self.syntax_of_key(file, base, (String::new(), error));
+    }
+
+    /// The same for a text of which it is known what key the damaged line is about.
+    pub(super) fn syntax_of_key(
+        &self,
+        file: u32,
+        base: usize,
+        (key, error): (String, &toml::de::Error),
+    ) {
         self.incomplete.set(true);
         self.errors.set(self.errors.get() + 1);
         let span = error.span().unwrap_or(0..0);
@@ -90,9 +100,11 @@ impl<'f> Report<'f> {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         // An array left open takes every line below for an element: one complaint is enough.
         let swallowed = message.starts_with("missing comma");
-        let hint = syntax_hint(&message).map(str::to_owned);
-        let complaint = Complaint::new(message).maybe_hint(hint);
-        let problem = self.problem(Severity::Error, place, String::new(), complaint);
+        let mut problem = self.problem(Severity::Error, place, key, Complaint::new(message));
+        let typographic = problem.source_line.contains(['“', '”', '„', '‘', '’']);
+        let hint = typographic.then_some("write plain quotes, \"...\", for the typographic ones");
+        let hint = hint.or_else(|| syntax_hint(&problem.message));
+        problem.hint = hint.map(str::to_owned);
         let mut found = self.found.borrow_mut();
         let repeats = |(_, last): &(Place, Problem)| swallowed && last.message == problem.message;
         let new = self.broken_lines.borrow_mut().insert((file, problem.line));
@@ -181,15 +193,15 @@ impl<'f> Report<'f> {
     }
 }
 
-/// How many bytes of one text the other lacks: never more than the edits between them, and
-/// found at a fraction of the cost. There may be ten thousand names.
+/// How many bytes of one text the other lacks, whatever their case: never more than the edits
+/// between them, and found at a fraction of the cost. There may be ten thousand names.
 fn bag_distance(one: &str, other: &str) -> usize {
     let mut surplus = [0_i16; 128];
     one.bytes()
-        .for_each(|byte| surplus[usize::from(byte & 127)] += 1);
+        .for_each(|byte| surplus[usize::from(byte.to_ascii_lowercase() & 127)] += 1);
     let mut missing = 0;
     for byte in other.bytes() {
-        let slot = &mut surplus[usize::from(byte & 127)];
+        let slot = &mut surplus[usize::from(byte.to_ascii_lowercase() & 127)];
         missing += usize::from(*slot <= 0);
         *slot -= 1;
     }
@@ -198,8 +210,18 @@ fn bag_distance(one: &str, other: &str) -> usize {
 
 /// What to do about the parser's complaints that say it too briefly.
 fn syntax_hint(message: &str) -> Option<&'static str> {
-    const HINTS: [(&str, &str); 3] = [
+    const HINTS: [(&str, &str); 7] = [
+        (
+            "missing comma between key-value",
+            "write a comma between the two",
+        ),
         ("missing comma", "is the list above closed with `]`?"),
+        ("extra `=`", "write one `=`"),
+        (
+            "unexpected key or value",
+            "remove what follows, or put `#` before it",
+        ),
+        ("key with no value", "write KEY = VALUE"),
         (
             "string values must be quoted",
             "write \"...\" around the value",
@@ -213,21 +235,23 @@ fn syntax_hint(message: &str) -> Option<&'static str> {
     fits.map(|(_, hint)| *hint)
 }
 
-/// A hint that names the candidate nearest to what was written, if one is near.
+/// A hint that names the candidate nearest to what was written, if one is near. Upper and lower
+/// case are the same here: `DROP` is `drop` with the wrong key held down.
 pub(crate) fn did_you_mean<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
     let allowed = (written.chars().count() / 3).clamp(1, 3);
+    let written = written.to_ascii_lowercase();
     let rank = |candidate: &str| {
         // `listen_address` for `listen`: far in letters, near in meaning.
         if candidate.len() >= 4 && written.starts_with(candidate) {
             return Some(allowed);
         }
-        if bag_distance(written, candidate) > allowed {
+        if bag_distance(&written, candidate) > allowed {
             return None;
         }
-        let distance = strsim::osa_distance(written, candidate);
+        let distance = strsim::osa_distance(&written, &candidate.to_ascii_lowercase());
         (distance <= allowed).then_some(distance)
     };
     candidates
@@ -255,6 +279,8 @@ mod tests {
         let longer = did_you_mean("path_prefix", keys);
         assert_eq!(longer.as_deref(), Some("did you mean `path`?"));
         assert_eq!(did_you_mean("colour", keys), None);
+        let shouted = did_you_mean("TIMEOUT", keys);
+        assert_eq!(shouted.as_deref(), Some("did you mean `timeout`?"));
     }
 
     #[test]

@@ -4,17 +4,20 @@
 //! swallow what follows, so that one bad entry would hide its neighbours. Here each line stands
 //! for itself: it is parsed alone, and joined with those after it only if that makes it whole.
 
+mod broken;
+mod parts;
+
+pub(super) use parts::{Extent, Found, Trust};
+
 use toml::de::DeTable;
 
 use super::cursor::unknown_key;
-use super::damage::{
-    is_inner, key_of_header, leading_key, leaves_open, may_begin, may_name, was_header,
-};
+use super::damage::{is_inner, key_of_header, leaves_open, may_begin, may_name, was_header};
 use super::file::SourceFile;
 use super::keys;
-use super::mention::{Extent, Found, Trust, join_parts};
 use super::report::{Complaint, Report};
 use super::tree::{Builder, Entry, Node, Place, Table, Value};
+use parts::join_parts;
 
 /// What was found in a file.
 #[derive(Default)]
@@ -325,76 +328,6 @@ impl<'t> Scanner<'t, '_> {
             extent,
         });
     }
-
-    /// A line that is no TOML: says so, and keeps the keys it seems to be about.
-    fn broken(&mut self, line: usize, text: &str) {
-        // The rest of a list whose beginning is reported needs no report of its own.
-        if !(self.open && text.starts_with(['{', '}', ']'])) {
-            self.report_broken(line);
-        }
-        self.damaged.push(self.slice(line, line + 1));
-        self.open |= leaves_open(text) || text.contains("kill.");
-        if self.section == Section::Other {
-            return;
-        }
-        let place = self.place(line);
-        let top = self.section == Section::Top && text.starts_with("kill");
-        for part in text
-            .split(['{', ',', '='])
-            .take(if top { usize::MAX } else { 1 })
-        {
-            let key = leading_key(part);
-            let key = key.strip_prefix("kill.").filter(|_| top).unwrap_or(key);
-            if !key.is_empty() {
-                self.push(key, place, None, (Trust::Sound, Extent::Closed));
-            }
-            // `a.percent = ` is a part of `a`, unless the route is called so.
-            if let Some((first, _)) = key.split_once('.')
-                && !part.trim_start().starts_with(['"', '\''])
-            {
-                self.push(first, place, None, (Trust::Sound, Extent::Part));
-            }
-        }
-    }
-
-    fn place(&self, line: usize) -> Place {
-        Place {
-            file: 0,
-            start: self.lines[line] as u32,
-            end: self.lines[line + 1] as u32,
-        }
-    }
-
-    fn report_broken(&self, line: usize) {
-        let text = self.slice(line, line + 1);
-        let base = self.lines[line];
-        if let Some(at) = text.find(char::REPLACEMENT_CHARACTER) {
-            let place = Place {
-                file: 0,
-                start: (base + at) as u32,
-                end: (base + at + char::REPLACEMENT_CHARACTER.len_utf8()) as u32,
-            };
-            let complaint = Complaint::new("a character that is not UTF-8");
-            self.report.error(
-                place,
-                String::new(),
-                complaint.hint("save the file as UTF-8"),
-            );
-            return;
-        }
-        match DeTable::parse_recoverable(text).1.first() {
-            Some(error) => self.report.syntax(0, base, error),
-            None => {
-                let complaint = Complaint::new("cannot be read together with the lines around it");
-                let place = Place {
-                    file: 0,
-                    start: base as u32,
-                    end: (base + text.trim_end().len()) as u32,
-                };
-                self.report.error(place, String::new(), complaint);
-            }
-        }
-    }
 }
 
 /// The complaint about an entry outside `[kill]`.
@@ -404,7 +337,7 @@ pub(super) fn misplaced(key: &str) -> Complaint {
 
 /// The table, if its name is `kill`, or may be with a slip: `kil`, `ki.l`.
 pub(super) fn table_like_kill<'t>(name: &str, node: Node<'t>) -> Option<Table<'t>> {
-    let near = |name: &str| strsim::osa_distance(name, "kill") <= 1;
+    let near = |name: &str| strsim::osa_distance(&name.to_ascii_lowercase(), "kill") <= 1;
     let Value::Table(mut table) = node.value else {
         return None;
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -129,8 +129,15 @@ async fn metrics(State(shared): State<Admin>) -> Response {
     })
 }
 
-async fn status(State(shared): State<Admin>) -> Response {
-    json(move || serde_json::to_vec(&shared.status.report(&shared.live))).await
+async fn status(State(shared): State<Admin>, uri: Uri) -> Response {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    match pairs.rev().find_map(|pair| pair.strip_prefix("only=")) {
+        None => json(move || serde_json::to_vec(&shared.status.report(&shared.live))).await,
+        Some("switches") => {
+            json(move || serde_json::to_vec(&shared.status.switches(&shared.live))).await
+        }
+        Some(_) => problem(StatusCode::BAD_REQUEST, "invalid"),
+    }
 }
 
 async fn routes(State(shared): State<Admin>) -> Response {

@@ -43,7 +43,7 @@ pub enum Outcome {
     Silent,
 }
 
-/// Waits, blocking. `status` gives the body of `/api/v1/status` as of now, if there is one;
+/// Waits, blocking. `status` gives the body of `/api/v1/status?only=switches` as of now, if there is one;
 /// `agreeing` the digest of the file as it is now, if it still says of the key what was written.
 pub fn wait(
     edited: Edited<'_>,

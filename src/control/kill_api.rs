@@ -177,7 +177,7 @@ fn change_switch(admin: &Admin, token: &Arc<str>, key: &str, change: &Change) ->
         Ok(done) => done,
         Err(error) => return unwritten(&error),
     };
-    let status = || serde_json::to_value(admin.status.report(&admin.live)).ok();
+    let status = || serde_json::to_value(admin.status.switches(&admin.live)).ok();
     let agreeing = || {
         let file = read_switches(&admin.dir).ok().flatten()?;
         edit.agrees(&file, &done).then_some(file.digest)

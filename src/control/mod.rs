@@ -2,11 +2,11 @@
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
 //! `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
-//! and `routes` tell it, `admin` serves that. `switchwriter` writes `switches.toml`, for the
-//! commands and for `kill_api`, which asks `access` first; `confirmation` waits until an edit acts.
-//! Everything runs on the control thread; files are read and snapshots freed beside it, so that
-//! a slow disk does not keep a probe waiting. Workers share nothing with it but the snapshot
-//! and the counters.
+//! and `routes` tell it, `admin` serves that. `switchedit` changes one entry and `switchwriter`
+//! writes `switches.toml`, for the commands and for `kill_api`, which asks `access` first;
+//! `confirmation` waits until an edit acts. Everything runs on the control thread; files are read
+//! and snapshots freed beside it, so that a slow disk does not keep a probe waiting. Workers share
+//! nothing with it but the snapshot, the counters and what routes observe.
 
 mod access;
 pub mod admin;

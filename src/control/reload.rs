@@ -156,6 +156,8 @@ impl Reloader {
         let held = Arc::clone(&self.live.load().table);
         let changed = self.file.look(depth, &held.settings, now);
         if changed || switches_due {
+            // Should this panic, the next look does it again.
+            self.switches_due = Some(now);
             self.flip(moment);
         }
         let depth = look.structure.max(deep(due(self.structure.due())));
@@ -179,11 +181,12 @@ impl Reloader {
     fn flip(&mut self, now: Moment) {
         let before = self.live.load();
         let routes = &before.settings().routes;
-        self.switches_due = self.switches.observe(self.file.seen(), routes, now);
+        let due = self.switches.observe(self.file.seen(), routes, now);
         if before.board.settings != *self.switches.entries() {
             self.publish_board(&before, now.unix);
             self.tell_changes(&before);
         }
+        self.switches_due = due;
         self.tell_hash();
     }
 

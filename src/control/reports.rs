@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::listing::{Listed, entries, modes, routes_of_plan};
 use super::status::{FileTold, Noted, Told, rfc3339};
 use crate::config::RouteSettings;
+use crate::policy::clause::{Clause, Origin};
 use crate::policy::kill::{KillKey, PlanUse, Position, Setting};
-use crate::policy::rules::{Clause, Origin};
 use crate::policy::share::Share;
 use crate::snapshot::Snapshot;
 

@@ -88,15 +88,33 @@ pub struct StatusReport {
     routes: usize,
     upstreams: usize,
     last_reload: ReloadReport,
-    switches: Vec<SwitchReport>,
-    switches_file: FileReport,
-    switch_errors: Vec<Problem>,
+    #[serde(flatten)]
+    switches: SwitchesReport,
     ledger: LedgerReport,
     /// `null` until something may archive.
     archive: Option<ArchiveReport>,
     observed: Observed,
     connections: ConnectionsReport,
     panics: u64,
+}
+
+/// What the status says of the switches alone: the body of `/api/v1/status?only=switches`. Whoever
+/// waits for a flip asks again and again, and the rest takes a while with many routes.
+#[derive(Debug, Serialize)]
+pub struct SwitchesReport {
+    switches: Vec<SwitchReport>,
+    switches_file: FileReport,
+    switch_errors: Vec<Problem>,
+}
+
+impl SwitchesReport {
+    fn of(told: &Told, snapshot: &Snapshot, now: Duration) -> SwitchesReport {
+        SwitchesReport {
+            switches: switch_reports(told, snapshot, now),
+            switches_file: FileReport::of(&told.file, Clock::now()),
+            switch_errors: told.switch_errors.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -164,6 +182,13 @@ impl Status {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the report says of the switches, as of now.
+    pub fn switches(&self, live: &Live) -> SwitchesReport {
+        // In this order, as in the whole report.
+        let told = self.told();
+        SwitchesReport::of(&told, &live.load(), Clock::unix())
+    }
+
     /// The whole report, as of now.
     pub fn report(&self, live: &Live) -> StatusReport {
         // Takes a while with many routes, so before the lock that reloads need.
@@ -189,9 +214,7 @@ impl Status {
                 errors: told.reload_errors.clone(),
                 needs_restart: told.needs_restart.clone(),
             },
-            switches: switch_reports(&told, &snapshot, now),
-            switches_file: FileReport::of(&told.file, Clock::now()),
-            switch_errors: told.switch_errors.clone(),
+            switches: SwitchesReport::of(&told, &snapshot, now),
             ledger: ledger(&snapshot),
             archive,
             observed,

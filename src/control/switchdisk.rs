@@ -28,6 +28,8 @@ const MOST_LINKS: usize = 40;
 /// Where a path leads.
 pub(super) struct Found {
     pub(super) real: PathBuf,
+    /// Each link on the way, and what it leads to in the end.
+    pub(super) steps: Vec<PathBuf>,
     /// The way goes through the `..data` of a volume of Kubernetes.
     pub(super) mounted: bool,
 }
@@ -43,7 +45,8 @@ pub(super) enum Way {
 pub(super) fn locate(path: &Path) -> io::Result<Found> {
     let mut rest = parts(&std::path::absolute(path)?);
     let mut real = PathBuf::from("/");
-    let (mut mounted, mut links) = (false, 0);
+    let mut mounted = false;
+    let mut steps = Vec::new();
     while let Some(part) = rest.pop() {
         if part == ".." {
             real.pop();
@@ -57,8 +60,8 @@ pub(super) fn locate(path: &Path) -> io::Result<Found> {
             Err(error) => return Err(error),
         };
         if is_link {
-            links += 1;
-            if links > MOST_LINKS {
+            steps.push(real.clone());
+            if steps.len() > MOST_LINKS {
                 return Err(io::Error::other("too many links"));
             }
             let target = fs::read_link(&real)?;
@@ -69,7 +72,12 @@ pub(super) fn locate(path: &Path) -> io::Result<Found> {
             rest.extend(parts(&target));
         }
     }
-    Ok(Found { real, mounted })
+    steps.push(real.clone());
+    Ok(Found {
+        real,
+        steps,
+        mounted,
+    })
 }
 
 /// The parts of a path, the last first.

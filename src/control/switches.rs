@@ -347,5 +347,4 @@ pub(super) fn reached<'a>(
 }
 
 #[cfg(test)]
-#[path = "switches_tests.rs"]
 mod tests;

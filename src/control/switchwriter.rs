@@ -367,5 +367,4 @@ impl<E: Error + 'static> Error for WriteError<E> {
 }
 
 #[cfg(test)]
-#[path = "switchwriter_tests.rs"]
 mod tests;

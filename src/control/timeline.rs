@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::audit::{Line, cut, words};
+use crate::policy::clause::Clause;
 use crate::policy::kill::{KillKey, Mode};
-use crate::policy::rules::Clause;
 use crate::snapshot::Snapshot;
 
 /// What happened to a switch.
@@ -90,13 +90,15 @@ fn identity(at: Duration, passed: Passed, clause: &Clause) -> Identity<'_> {
     (at, passed, &origin.key, origin.plan.as_ref(), when)
 }
 
-/// Whether rules still carry a switch that has let all of its traffic back, and can do without.
+/// Whether rules still carry a switch that has let all of its traffic back, and can do without;
+/// or one that ended later than now, because the clock was set back.
 pub(super) fn is_stale(snapshot: &Snapshot, now: Duration) -> bool {
     let routes = snapshot.table.routes.iter();
     let mut rules = routes.filter_map(|route| snapshot.rules(route.id));
     rules.any(|rules| {
         let over = |since: Duration| since.saturating_add(rules.restore) <= now;
-        rules.fading.iter().any(|fading| over(fading.since))
+        let fading = &mut rules.fading.iter();
+        fading.any(|fading| over(fading.since) || fading.since > now)
     })
 }
 

@@ -4,15 +4,19 @@
 //! is acted on: close after write, rename into place, a created link, removal, overflow. Opens
 //! and reads are reported too, our own among them; partial writes are followed by a close.
 
+mod ways;
+
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
+
+use ways::{Folder, Ways};
 
 /// How closely a file is looked at. Their order is the order of effort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +41,16 @@ impl Look {
     /// Reads everything again.
     pub(super) const FULL: Look = Look {
         structure: Depth::Digest,
+        switches: Depth::Digest,
+    };
+
+    const STRUCTURE: Look = Look {
+        structure: Depth::Digest,
+        switches: Depth::Stamp,
+    };
+
+    const SWITCHES: Look = Look {
+        structure: Depth::Stamp,
         switches: Depth::Digest,
     };
 
@@ -81,14 +95,23 @@ struct Dirty {
     structure: AtomicBool,
     switches: AtomicBool,
     lost: AtomicBool,
+    /// Files elsewhere that are read through links.
+    ways: Mutex<Ways>,
 }
 
-/// Watches the configuration directory and its `routes.d`.
+impl Dirty {
+    fn ways(&self) -> MutexGuard<'_, Ways> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Watches the configuration directory, its `routes.d`, and the folders that links lead to.
 #[derive(Debug)]
 pub(super) struct Watch {
     dirty: Arc<Dirty>,
     watcher: Option<RecommendedWatcher>,
     targets: [Target; 2],
+    elsewhere: Vec<Folder>,
     complained: bool,
 }
 
@@ -131,6 +154,7 @@ impl Watch {
             dirty,
             watcher: None,
             targets: [target(dir, true), target(routes, false)],
+            elsewhere: Vec::new(),
             complained: false,
         };
         match notify::recommended_watcher(move |event| handler.handle(event)) {
@@ -188,6 +212,22 @@ impl Watch {
                 Err(error) => failure = Some(error),
             }
         }
+        let own = self.targets.each_ref().map(|target| target.watched);
+        let ways = Ways::of(&self.targets[0].path);
+        let elsewhere = ways.folders(&own);
+        *self.dirty.ways() = ways;
+        if elsewhere != self.elsewhere || lost {
+            look = Look::FULL;
+            for folder in &self.elsewhere {
+                let _ = watcher.unwatch(&folder.path);
+            }
+            for folder in &elsewhere {
+                if let Err(error) = watcher.watch(&folder.path, RecursiveMode::NonRecursive) {
+                    failure = Some(error);
+                }
+            }
+            self.elsewhere = elsewhere;
+        }
         match failure {
             Some(error) => self.complain(&error),
             None => self.complained = false,
@@ -233,31 +273,34 @@ impl Handler {
             match self.concerns(path) {
                 Some(look) => self.mark(look),
                 // A link that files are read through may have any name: look, but not closely.
-                None if !matches!(event.kind, EventKind::Access(_)) => self.mark(Look::default()),
+                None if self.is_own(path) && !matches!(event.kind, EventKind::Access(_)) => {
+                    self.mark(Look::default());
+                }
                 None => {}
             }
         }
     }
 
+    /// Whether it is part of the configuration directory, not of a folder elsewhere.
+    fn is_own(&self, path: &Path) -> bool {
+        let is_in = |dir: &Path| path == dir || path.parent() == Some(dir);
+        is_in(&self.dir) || is_in(&self.routes)
+    }
+
     /// Which files a path is, or is on the way to.
     fn concerns(&self, path: &Path) -> Option<Look> {
-        const STRUCTURE: Look = Look {
-            structure: Depth::Digest,
-            switches: Depth::Stamp,
-        };
-        const SWITCHES: Look = Look {
-            structure: Depth::Stamp,
-            switches: Depth::Digest,
-        };
         if path == self.dir {
             return Some(Look::FULL);
         }
+        if !self.is_own(path) {
+            return self.dirty.ways().look(path);
+        }
         if path == self.routes || path.parent() == Some(&self.routes) {
-            return Some(STRUCTURE);
+            return Some(Look::STRUCTURE);
         }
         match path.file_name()?.to_str()? {
-            "switches.toml" => Some(SWITCHES),
-            "seawall.toml" => Some(STRUCTURE),
+            "switches.toml" => Some(Look::SWITCHES),
+            "seawall.toml" => Some(Look::STRUCTURE),
             // Kubernetes swaps this link, through which it serves the files.
             "..data" => Some(Look::FULL),
             _ => None,
@@ -289,88 +332,4 @@ fn ends_a_change(kind: &EventKind, path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-    use std::time::Duration;
-
-    /// What events ask for until none comes for a while.
-    fn settle(watch: &mut Watch) -> Option<Look> {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_time().build().unwrap();
-        let events = watch.events();
-        let mut found = None;
-        runtime.block_on(async {
-            let wait = Duration::from_millis(100);
-            while tokio::time::timeout(wait, events.next()).await.is_ok() {
-                found = Some(watch.take().or(found.unwrap_or_default()));
-            }
-        });
-        found
-    }
-
-    fn look(structure: Depth, switches: Depth) -> Option<Look> {
-        Some(Look {
-            structure,
-            switches,
-        })
-    }
-
-    #[test]
-    fn reads_opens_and_partial_writes_are_no_change_and_closes_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("switches.toml");
-        fs::write(&path, "[kill]").unwrap();
-        let mut watch = Watch::start(dir.path());
-        assert_eq!(settle(&mut watch), None);
-        for _ in 0..3 {
-            fs::read(&path).unwrap();
-            fs::read_dir(dir.path()).unwrap().count();
-        }
-        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"\n").unwrap();
-        assert_eq!(settle(&mut watch), None);
-        drop(file);
-        assert_eq!(settle(&mut watch), look(Depth::Stamp, Depth::Digest));
-        fs::write(dir.path().join("access.log"), "a line").unwrap();
-        assert_eq!(settle(&mut watch), None);
-    }
-
-    #[test]
-    fn each_event_asks_for_the_files_that_it_concerns() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let mut watch = Watch::start(dir.path());
-        fs::write(at("new"), "").unwrap();
-        fs::rename(at("new"), at("seawall.toml")).unwrap();
-        assert_eq!(settle(&mut watch), look(Depth::Digest, Depth::Stamp));
-        fs::create_dir(at("routes.d")).unwrap();
-        assert_eq!(settle(&mut watch), Some(Look::FULL));
-        fs::write(at("routes.d/switches.toml"), "").unwrap();
-        assert_eq!(settle(&mut watch), look(Depth::Digest, Depth::Stamp));
-        std::os::unix::fs::symlink("seawall.toml", at("switches.toml")).unwrap();
-        assert_eq!(settle(&mut watch), look(Depth::Stamp, Depth::Digest));
-        fs::remove_file(at("switches.toml")).unwrap();
-        assert_eq!(settle(&mut watch), look(Depth::Stamp, Depth::Digest));
-        fs::remove_dir_all(at("routes.d")).unwrap();
-        assert_eq!(settle(&mut watch), Some(Look::FULL));
-    }
-
-    #[test]
-    fn the_hidden_files_of_a_writer_ask_for_nothing() {
-        use std::convert::Infallible;
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("switches.toml"), "[kill]\n").unwrap();
-        let mut watch = Watch::start(dir.path());
-        let mut rewrite = |more: &str| {
-            let text = |file: &crate::config::SourceFile| {
-                Ok::<_, Infallible>(format!("{}{more}", file.text))
-            };
-            crate::control::rewrite(dir.path(), text).unwrap();
-            settle(&mut watch)
-        };
-        // Creates the lock, takes it, and gives it back.
-        assert_eq!(rewrite(""), None);
-        assert_eq!(rewrite("# more\n"), look(Depth::Stamp, Depth::Digest));
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::rules::{Clause, Rules};
+use super::clause::Clause;
+use super::rules::Rules;
 use super::share::Share;
 use crate::matching::{Asker, When};
 
@@ -46,7 +47,12 @@ pub(super) fn ended(before: &Rules, after: &Rules, now: Duration) -> Vec<Fading>
         let mut others = after.clauses.iter().filter(same);
         others.any(|other| other.is_live(now) || other.until == clause.until && clause.expired(now))
     };
-    let fading = before.fading.iter().cloned();
+    // A clock that was set back must not keep what is coming back away until it has caught up:
+    // the return begins again.
+    let fading = before.fading.iter().map(|fading| Fading {
+        since: fading.since.min(now),
+        ..fading.clone()
+    });
     let ended = before
         .clauses
         .iter()

@@ -256,5 +256,19 @@ pub struct PlanUse {
     pub owner: Option<Arc<str>>,
 }
 
+impl PlanUse {
+    /// An entry of the plan, under what is said of the plan as a whole.
+    pub fn applied(&self, entry: &KillEntry) -> KillEntry {
+        let ends = [entry.until, self.until].into_iter().flatten();
+        KillEntry {
+            until: ends.min(),
+            dry_run: entry.dry_run || self.dry_run,
+            reason: entry.reason.clone().or_else(|| self.reason.clone()),
+            owner: entry.owner.clone().or_else(|| self.owner.clone()),
+            ..entry.clone()
+        }
+    }
+}
+
 /// Everything under `[kill]`.
 pub type KillSettings = BTreeMap<KillKey, Setting>;

@@ -1,5 +1,6 @@
 //! Floor 4: decisions. Synchronous, without I/O, clock or metrics: time is an argument.
 
+pub mod clause;
 pub mod ending;
 pub mod kill;
 pub mod rules;

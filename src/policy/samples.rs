@@ -11,11 +11,12 @@ use proptest::option::{self, weighted};
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::clause::KillOrder;
 use super::kill::{
     AnswerSpec, KillEntry, KillKey, KillSettings, KillSwitchSpec, Mode, Plan, PlanUse, Position,
     Setting,
 };
-use super::rules::{Decision, KillOrder, Rules, Subject, Verdict};
+use super::rules::{Decision, Rules, Subject, Verdict};
 use super::share::{Share, Sticky};
 use crate::matching::{Asker, HeaderMatch, QueryMatch, ValueTest, When};
 use crate::vocab::Tier;

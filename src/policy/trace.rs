@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::rules::{Clause, Rules};
+use super::clause::Clause;
+use super::rules::Rules;
 use super::share::{self, Share, Sticky};
 use crate::matching::Asker;
 

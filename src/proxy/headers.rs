@@ -45,12 +45,11 @@ pub(crate) fn client_ip(headers: &HeaderMap, peer: &Peer, trusted: &[IpNet]) -> 
         return own;
     }
     let mut nearest = own;
-    let lines = headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>();
-    let hops = lines
-        .into_iter()
-        .rev()
-        .filter_map(|line| line.to_str().ok());
-    for hop in hops.flat_map(|line| line.rsplit(',')) {
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    // Hop by hop: what a client put into the line that its proxy appends to may be no text, and
+    // must not hide the hop beside it.
+    for hop in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+        let hop = std::str::from_utf8(hop).unwrap_or_default();
         let Ok(ip) = hop.trim().parse::<IpAddr>() else {
             return nearest;
         };
@@ -346,6 +345,19 @@ mod tests {
             client_ip(&spoofed, &stranger, &trusted).to_string(),
             "9.9.9.9"
         );
+    }
+
+    #[test]
+    fn what_is_no_text_does_not_hide_the_address_that_the_proxy_added() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let peer = Peer::new("10.0.0.1:1".parse().unwrap());
+        let mut lines = headers(&[("x-forwarded-for", "6.6.6.6")]);
+        let merged = HeaderValue::from_bytes(b"\xff, 1.2.3.4").unwrap();
+        lines.append(X_FORWARDED_FOR, merged);
+        assert_eq!(client_ip(&lines, &peer, &trusted).to_string(), "1.2.3.4");
+        let own = HeaderValue::from_bytes(b"1.2.3.4\xff").unwrap();
+        lines.append(X_FORWARDED_FOR, own);
+        assert_eq!(client_ip(&lines, &peer, &trusted).to_string(), "10.0.0.1");
     }
 
     #[test]

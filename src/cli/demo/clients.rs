@@ -43,7 +43,18 @@ const VERSIONS: [&str; 10] = [
     "1.4.2", "1.4.2", "1.5.0", "1.4.2", "1.4.1", "1.4.2", "1.5.0", "1.4.2", "1.4.2", "1.5.0",
 ];
 
-/// What one client sends again and again: one request for each of [`VERSIONS`].
+/// The header that tells players apart, as `kill_switch.sticky` of the shipped configuration says.
+const PLAYER: &str = "x-player-id";
+
+/// Players of a route that take turns, each always with the same version: enough for shares to be
+/// seen, and a multiple of [`VERSIONS`].
+const PLAYERS: usize = 100;
+
+fn player(number: usize) -> String {
+    format!("p{number}")
+}
+
+/// What the players of one route send again and again, one after the other.
 struct Script {
     requests: Vec<Vec<u8>>,
     pause: Duration,
@@ -70,16 +81,19 @@ impl Script {
             Tier::Standard => 25,
             Tier::Sheddable => 60,
         };
-        let request = |version: &str| {
+        let request = |(number, version): (usize, &str)| {
             let request = format!(
-                "{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-client-version: {version}\r\n\
-                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{PLAYER}: {}\r\n\
+                 x-client-version: {version}\r\ncontent-type: application/json\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                player(number),
                 body.len(),
             );
             request.into_bytes()
         };
+        let players = (1..=PLAYERS).zip(VERSIONS.into_iter().cycle());
         Script {
-            requests: VERSIONS.into_iter().map(request).collect(),
+            requests: players.map(request).collect(),
             pause: Duration::from_millis(1000 / per_second),
         }
     }
@@ -151,6 +165,24 @@ async fn read_answer(stream: &mut TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_of_the_players_are_half_of_the_clients_in_the_shipped_configuration() {
+        use crate::policy::share::{Share, Sticky, hash};
+
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let files = crate::config::read_structure(&dir).unwrap();
+        let environment = crate::config::process_environment();
+        let settings = crate::config::load(&files, &*environment).unwrap().settings;
+        let by_player = Sticky::Header(PLAYER.parse().unwrap());
+        for route in &settings.routes {
+            assert_eq!(route.kill_switch.sticky, by_player, "{}", route.name);
+        }
+        let half = Share::from_percent(50.0).unwrap();
+        let taken = (1..=PLAYERS).filter(|n| half.takes(hash(player(*n).as_bytes())));
+        let taken = taken.count();
+        assert!((40..=60).contains(&taken), "{taken}");
+    }
 
     #[test]
     fn a_sample_path_has_no_captures_left() {

@@ -9,8 +9,9 @@ use crate::cli::moment::rfc3339;
 use crate::cli::precedence::key_of;
 use crate::config::RouteSettings;
 use crate::matching::Asker;
+use crate::policy::clause::Clause;
 use crate::policy::kill::{KillSettings, Mode};
-use crate::policy::rules::{Clause, Rules, Subject, Verdict};
+use crate::policy::rules::{Rules, Subject, Verdict};
 use crate::policy::trace::Outcome;
 use crate::vocab::format_duration;
 

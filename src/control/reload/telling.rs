@@ -16,7 +16,9 @@ impl Reloader {
     /// Tells what switches did by themselves since the last look.
     pub(super) fn pass_time(&mut self, now: Duration) {
         let last = std::mem::replace(&mut self.told_until, now);
-        if self.turns.is_none_or(|at| now < at) {
+        // After the clock was set back, what expired may take requests again.
+        let set_back = now < last;
+        if !set_back && self.turns.is_none_or(|at| now < at) {
             return;
         }
         let before = self.live.load();

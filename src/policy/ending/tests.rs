@@ -109,6 +109,17 @@ fn story(settings: &KillSettings) -> Story {
 }
 
 #[test]
+fn a_clock_that_is_set_back_begins_the_return_again_and_no_more() {
+    let mut story = story(&kill(KillKey::All, &[drop()]));
+    story.edit(&nothing()).pass(THIRD).assert_about(200.0 / 3.0);
+    story.now -= 50 * THIRD;
+    story.edit(&nothing()).assert_about(100.0);
+    story.pass(THIRD).assert_about(200.0 / 3.0);
+    story.pass(2 * THIRD).edit(&nothing()).assert_about(0.0);
+    assert!(story.rules.is_none());
+}
+
+#[test]
 fn after_an_edit_traffic_comes_back_linearly() {
     let mut story = story(&kill(KillKey::All, &[drop()]));
     story.assert_about(100.0);

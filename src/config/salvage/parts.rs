@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use super::tree::{Entry, Node, Place, Table, Value};
+use crate::config::tree::{Entry, Node, Place, Table, Value};
 
 /// Whether an entry stands where entries belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Trust {
+pub(in crate::config) enum Trust {
     /// Before any header, or under one that is damaged. It may throw a switch, never restore.
     Stray,
     /// Under `[kill]`.
@@ -20,7 +20,7 @@ pub(super) enum Trust {
 
 /// Whether other mentions may belong to the same entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(in crate::config) enum Extent {
     /// It is complete: `a = ...`.
     Closed,
     /// `[kill.a]`: parts may follow.
@@ -30,17 +30,17 @@ pub(super) enum Extent {
 }
 
 /// An entry, or the key of one that could not be read.
-pub(super) struct Found<'t> {
-    pub(super) key: String,
-    pub(super) key_place: Place,
+pub(in crate::config) struct Found<'t> {
+    pub(in crate::config) key: String,
+    pub(in crate::config) key_place: Place,
     /// `None`: broken, and already reported.
-    pub(super) entry: Option<Entry<'t>>,
-    pub(super) trust: Trust,
-    pub(super) extent: Extent,
+    pub(in crate::config) entry: Option<Entry<'t>>,
+    pub(in crate::config) trust: Trust,
+    pub(in crate::config) extent: Extent,
 }
 
 /// Joins the parts of each entry. What lacks a part that is broken is broken itself.
-pub(super) fn join_parts(found: Vec<Found<'_>>) -> Vec<Found<'_>> {
+pub(in crate::config) fn join_parts(found: Vec<Found<'_>>) -> Vec<Found<'_>> {
     let mut joined: Vec<Found<'_>> = Vec::with_capacity(found.len());
     let mut latest: BTreeMap<String, usize> = BTreeMap::new();
     for mut mention in found {

@@ -181,7 +181,7 @@ fn sections(statements: &[Statement]) -> Vec<Section> {
 
 /// Slips such as `[kil]` and `[ki.ll]` are read as what they may have been.
 fn below(path: &[Part]) -> Section {
-    let near = |name: &str| strsim::osa_distance(name, "kill") <= 1;
+    let near = |name: &str| strsim::osa_distance(&name.to_ascii_lowercase(), "kill") <= 1;
     let names: Vec<&str> = path.iter().map(|part| part.name.as_str()).collect();
     match &names[..] {
         ["kill"] => Section::Kill,
