@@ -233,6 +233,16 @@ fn a_broken_file_can_still_throw_and_says_why_it_does_not_restore() {
 }
 
 #[test]
+fn a_file_without_its_table_gets_one_and_the_command_says_what_that_ends() {
+    let gateway = Gateway::start(&config().switches("# nothing left\n"));
+    let said = seawall(&gateway, &["kill", "extra"]).succeeds();
+    assert!(switches(&gateway).contains("[kill]\n"), "{}", said.err);
+    assert!(said.err.contains("the file had no [kill]"), "{}", said.err);
+    let said = seawall(&gateway, &["kill", "vital", "--mode", "drop"]).succeeds();
+    assert!(!said.err.contains("no [kill]"), "{}", said.err);
+}
+
+#[test]
 fn a_linked_file_keeps_its_link_and_a_mounted_one_is_refused_with_the_line_to_add() {
     let directory = tempfile::tempdir().expect("a directory");
     let (dir, elsewhere) = (

@@ -440,6 +440,20 @@ fn a_structure_that_lets_something_through_waits_a_second() {
 }
 
 #[test]
+fn a_structure_that_takes_killed_requests_elsewhere_waits_a_second() {
+    let upstream = Upstream::echo();
+    let gateway = start_planned(&upstream, "[kill]\na = \"drop\"\n");
+    let start = now();
+    // The route c now takes what a took.
+    let swapped = planned(&upstream, PLAN)
+        .replace("path = \"/a\"", "path = \"/x\"")
+        .replace("path = \"/c\"", "path = \"/a\"");
+    gateway.write_file("seawall.toml", swapped);
+    wait_for("requests to pass", || !killed(&gateway)[0]);
+    assert!(start.elapsed() >= Duration::from_millis(990));
+}
+
+#[test]
 fn the_status_says_everything_of_a_switch() {
     let upstream = Upstream::echo();
     let switches = "[kill]\na = [\n  { mode = \"reject\", when = { headers = { x-v = { prefix = \"1.\" } } } },\n  \

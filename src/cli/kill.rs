@@ -239,6 +239,12 @@ fn say(flipped: &Flipped, key: &KillKey, settings: &Settings, arguments: &KillAr
     if let Some(complaint) = flipped.complaint() {
         eprintln!("seawall: {complaint}");
     }
+    if !flipped.done.before.has_kill_table && flipped.done.after.has_kill_table {
+        eprintln!(
+            "note: the file had no [kill] and has one now: other switches that the gateway still \
+             held end within a second; throw those that are needed too"
+        );
+    }
     if arguments.flip.json {
         println!("{:#}", flipped.document(&arguments.key));
         return;

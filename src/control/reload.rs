@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::audit::{log_errors, log_warnings};
 use super::status::Status;
-use super::structure::{Identity, StructureFiles, Unsettled, removes};
+use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
 use super::switches::{Moment, Seen, Switches, restores};
 use super::switchfile::SwitchFile;
 use super::watch::{Depth, Look};
@@ -245,6 +245,9 @@ impl Reloader {
         let before = self.live.load();
         if self.switches.entries().is_empty() {
             return false;
+        }
+        if before.board.concerns_routes() && redirects(before.settings(), settings) {
+            return true;
         }
         let read = self.file.under(settings);
         let seen = read.as_ref().map(|(digest, read)| Seen {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::switches::CALM;
 use super::watch::{Depth, Stamp};
-use crate::config::{Problem, Settings, SourceFile, read_structure};
+use crate::config::{Problem, RouteSettings, Settings, SourceFile, read_structure};
 
 /// The structure on disk as far as it was looked at.
 #[derive(Debug)]
@@ -129,6 +129,20 @@ pub(super) fn removes(before: &Settings, after: &Settings) -> bool {
         .map(|route| &*route.name)
         .any(|name| !kept.contains(name))
         || upstreams.any(|name| !after.upstreams.contains_key(name))
+}
+
+/// Whether requests would be told apart otherwise: by another client address, or by routes that
+/// take others. What a switch takes then changes although no switch does.
+pub(super) fn redirects(before: &Settings, after: &Settings) -> bool {
+    let differs = |(a, b): (&RouteSettings, &RouteSettings)| {
+        let (old, new) = (&a.matches, &b.matches);
+        a.name != b.name
+            || (&old.host, &old.path) != (&new.host, &new.path)
+            || (&old.methods, &old.headers) != (&new.methods, &new.headers)
+    };
+    before.server.trusted_proxies != after.server.trusted_proxies
+        || before.routes.len() != after.routes.len()
+        || before.routes.iter().zip(&after.routes).any(differs)
 }
 
 fn stamps(dir: &Path) -> Vec<(PathBuf, Option<Stamp>)> {
