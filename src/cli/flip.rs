@@ -1,7 +1,9 @@
 //! What `kill` and `restore` share: the file is edited, the running gateway confirms.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,6 +14,7 @@ use super::disk::Disk;
 use crate::config::{Change, EditError, read_switches};
 use crate::control::confirmation::{self, Edited, Outcome};
 use crate::control::{Done, Manner, SwitchEdit, WriteError};
+use crate::policy::kill::KillKey;
 use crate::vocab::Clock;
 
 /// Options of both.
@@ -26,6 +29,27 @@ pub(super) struct FlipOptions {
     /// A JSON document on standard output, for scripts.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Says on standard error why nothing came of a command.
+pub(super) fn complain(why: &dyn Display) -> ExitCode {
+    eprintln!("seawall: {why}");
+    ExitCode::FAILURE
+}
+
+/// What a command is about: the configuration, and the key that its user named.
+///
+/// # Errors
+/// When either cannot be made out; it is said already.
+pub(super) fn subject(dir: &Path, key: &str) -> Result<(Disk, KillKey), ExitCode> {
+    let disk = Disk::read(dir).map_err(|problems| {
+        problems.iter().for_each(|problem| eprintln!("{problem}"));
+        complain(&"nothing was written")
+    })?;
+    match disk.settings.kill_key(key) {
+        Ok(key) => Ok((disk, key)),
+        Err(unknown) => Err(complain(&unknown)),
+    }
 }
 
 /// A change of one key, on its way.

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use toml_edit::{Datetime, InlineTable, Value as Toml};
 
-use super::disk::Disk;
-use super::flip::{Flip, FlipOptions, Flipped};
+use super::flip::{Flip, FlipOptions, Flipped, complain, subject};
 use super::moment::{rfc3339, to_the_second};
 use super::precedence::{key_of, met, name};
 use crate::config::{Change, EntryText, Settings};
@@ -105,20 +104,9 @@ fn until(text: &str) -> Result<Datetime, String> {
 
 pub(super) fn run(dir: &Path, arguments: &KillArguments) -> ExitCode {
     let begun = Clock::now();
-    let complain = |why: &dyn std::fmt::Display| {
-        eprintln!("seawall: {why}");
-        ExitCode::FAILURE
-    };
-    let disk = match Disk::read(dir) {
-        Ok(disk) => disk,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return complain(&"nothing was written");
-        }
-    };
-    let key = match disk.settings.kill_key(&arguments.key) {
-        Ok(key) => key,
-        Err(unknown) => return complain(&unknown),
+    let (disk, key) = match subject(dir, &arguments.key) {
+        Ok(subject) => subject,
+        Err(failed) => return failed,
     };
     let entry = match entry(&key, arguments, &disk.settings) {
         Ok(entry) => entry,

@@ -7,8 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::disk::Disk;
-use super::flip::{Flip, FlipOptions, Flipped};
+use super::flip::{Flip, FlipOptions, Flipped, complain, subject};
 use super::precedence::{met, name};
 use crate::config::{Change, EntryText, RouteSettings, Settings};
 use crate::control::Manner;
@@ -30,20 +29,9 @@ pub(super) struct RestoreArguments {
 
 pub(super) fn run(dir: &Path, arguments: &RestoreArguments) -> ExitCode {
     let begun = Clock::now();
-    let complain = |why: &dyn std::fmt::Display| {
-        eprintln!("seawall: {why}");
-        ExitCode::FAILURE
-    };
-    let disk = match Disk::read(dir) {
-        Ok(disk) => disk,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return complain(&"nothing was written");
-        }
-    };
-    let key = match disk.settings.kill_key(&arguments.key) {
-        Ok(key) => key,
-        Err(unknown) => return complain(&unknown),
+    let (disk, key) = match subject(dir, &arguments.key) {
+        Ok(subject) => subject,
+        Err(failed) => return failed,
     };
     let change = match arguments.exempt {
         true => Change::Set(EntryText::word("off")),
