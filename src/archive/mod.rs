@@ -25,6 +25,7 @@ mod segment;
 mod sim;
 #[cfg(test)]
 mod sim_world;
+pub mod store;
 mod upkeep;
 mod writer;
 

@@ -1,0 +1,123 @@
+//! `retain`: deletes what is old from the store, once an hour.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::StoreError;
+use super::pace;
+use super::put::Store;
+use super::walk::Selection;
+use super::watch::{StoreEvent, StoreWatch};
+use crate::vocab::{Clock, QuantityError, parse_duration};
+
+/// Time between passes.
+const EVERY: Duration = Duration::from_secs(3600);
+/// The same after a pass that ended at its bound.
+const AGAIN: Duration = Duration::from_secs(60);
+/// The first pass comes within this time, spread so that a fleet does not list as one.
+const FIRST_WITHIN: Duration = Duration::from_secs(600);
+/// Objects that one pass deletes.
+const MOST_DELETED: u64 = 10_000;
+
+/// How long objects stay in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retain {
+    /// Nothing is deleted.
+    Forever,
+    /// Counted from the end of an object's hour, and from its upload if that was later.
+    For(Duration),
+}
+
+impl Retain {
+    /// Reads `"forever"` or a duration.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn parse(text: &str) -> Result<Retain, QuantityError> {
+        match text {
+            "forever" => Ok(Retain::Forever),
+            text => parse_duration(text).map(Retain::For),
+        }
+    }
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Objects deleted.
+    pub deleted: u64,
+    /// True when the pass ended at its bound.
+    pub more: bool,
+}
+
+/// Deletes what is old.
+pub(super) struct Retention {
+    store: Store,
+    retain: Retain,
+}
+
+impl Retention {
+    pub(super) fn new(store: Store, retain: Retain) -> Retention {
+        Retention { store, retain }
+    }
+
+    /// Passes, for ever.
+    pub(super) async fn run(&self, watch: &dyn StoreWatch) -> Infallible {
+        let mut wait = FIRST_WITHIN.mul_f64(pace::random());
+        loop {
+            tokio::time::sleep(wait).await;
+            wait = EVERY;
+            let pass = self.store.retain(self.retain, Clock::unix(), MOST_DELETED);
+            match pass.await {
+                Ok(Retained { deleted: 0, .. }) => {}
+                Ok(Retained { deleted, more }) => {
+                    wait = if more { AGAIN } else { EVERY };
+                    watch.happened(&StoreEvent::Retained { deleted, more });
+                }
+                Err(error) => watch.happened(&StoreEvent::RetainFailed(Arc::new(error))),
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Deletes up to `most` objects that are older than `retain`, the oldest first. `unix` is
+    /// the time now, since the Unix epoch.
+    ///
+    /// # Errors
+    /// The store's; what was deleted before it stays deleted.
+    pub async fn retain(
+        &self,
+        retain: Retain,
+        unix: Duration,
+        most: u64,
+    ) -> Result<Retained, StoreError> {
+        let mut retained = Retained::default();
+        let Retain::For(kept) = retain else {
+            return Ok(retained);
+        };
+        let Some(before) = unix.checked_sub(kept) else {
+            return Ok(retained);
+        };
+        let old = Selection {
+            until: Some(before),
+            ..Selection::default()
+        };
+        let mut walk = self.walk(old);
+        let mut paths = Vec::new();
+        while let Some(object) = walk.next().await? {
+            // Both: a gateway whose clock was wrong files today's records under 1970.
+            if object.name.partition.hour.end() > before || object.modified > before {
+                continue;
+            }
+            if paths.len() as u64 == most {
+                retained.more = true;
+                break;
+            }
+            paths.push(object.path);
+        }
+        retained.deleted = self.delete(paths).await?;
+        Ok(retained)
+    }
+}
