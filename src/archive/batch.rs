@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::buffer::Reservation;
 use super::catalog::Counted;
-use super::desk::{Answers, Waiter};
+use super::desk::{Answers, Late, Waiter};
 use super::id::Ulid;
 use super::options::{Answer, Failed};
 use super::record::Record;
@@ -130,7 +130,7 @@ impl Batch {
         };
         if let Err(refusal) = verdict {
             self.buffer.truncate(start);
-            waiter.send(refusal);
+            waiter.refuse(refusal);
             return Err(refusal);
         }
         let held = &mut self.routes[position];
@@ -174,17 +174,17 @@ impl Batch {
     }
 
     /// Tells all waiters that their record is kept.
-    pub(crate) fn stored(&mut self) {
-        self.answer(|id| Answer::Stored { id });
+    pub(crate) fn stored(&mut self, late: &Late) {
+        self.answer(late, |id| Answer::Stored { id });
     }
 
     /// Tells all waiters that their record is not kept.
-    pub(crate) fn refused(&mut self, answer: Answer) {
-        self.answer(|_| answer);
+    pub(crate) fn refused(&mut self, late: &Late, answer: Answer) {
+        self.answer(late, |_| answer);
     }
 
-    fn answer(&mut self, answer: impl Fn(Ulid) -> Answer) {
-        let mut answers = Answers::default();
+    fn answer(&mut self, late: &Late, answer: impl Fn(Ulid) -> Answer) {
+        let mut answers = Answers::new(late);
         for frame in self.frames.drain(..) {
             answers.add(frame.waiter, answer(frame.id));
         }

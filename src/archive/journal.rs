@@ -81,6 +81,9 @@ pub struct Figures {
     pub records: u64,
     /// When the oldest record was stored, since the Unix epoch.
     pub oldest: Option<Duration>,
+    /// Records that were stored after their submitters had been told that they were not: the
+    /// disk was slow. The journal has so many more than were acknowledged.
+    pub late: u64,
     /// Each directory.
     pub directories: Vec<DirectoryState>,
 }
@@ -165,7 +168,7 @@ impl Journal {
 
     /// A way to store that costs a worker less; its `Deliveries` must run on that worker.
     pub fn desk(&self) -> (Desk, Deliveries) {
-        Desk::new(self.clone())
+        Desk::new(self.clone(), Arc::clone(&self.shared.late))
     }
 
     /// Hands a record over at once; the future is small, for the record is no part of it.
@@ -177,14 +180,18 @@ impl Journal {
         let handed_over = self.hand_over(submission, deliver);
         let patience = self.answer_within;
         async move {
-            let answer = match handed_over {
-                Ok(answer) => tokio::time::timeout(patience, answer).await,
+            let mut answer = match handed_over {
+                Ok(answer) => answer,
                 Err(answer) => return answer,
             };
-            match answer {
+            match tokio::time::timeout(patience, &mut answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Answer::Failed(Failed::Closed),
-                Err(_) => Answer::Failed(Failed::Slow),
+                Err(_) => {
+                    // From here on it is late; what came at the last moment is not.
+                    answer.close();
+                    answer.try_recv().unwrap_or(Answer::Failed(Failed::Slow))
+                }
             }
         }
     }
@@ -267,6 +274,7 @@ impl Journal {
             oldest: oldest
                 .next()
                 .map(|id| Duration::from_millis(id.timestamp_ms())),
+            late: self.shared.late.count(),
             directories,
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Added, Batch, Waiting};
 use super::buffer::Buffer;
 use super::catalog::{Catalog, SegmentInfo};
+use super::desk::Late;
 use super::directory::{Directory, Fell};
 use super::files::{Disk, DiskFile, write_all_at};
 use super::id::{Ids, SegmentId, Ulid};
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     catalog: Mutex<Catalog>,
     directories: Mutex<Vec<DirectoryState>>,
     pub(crate) buffer: Arc<Buffer>,
+    pub(crate) late: Arc<Late>,
 }
 
 impl Shared {
@@ -41,6 +43,7 @@ impl Shared {
             catalog: Mutex::default(),
             directories: Mutex::default(),
             buffer: Buffer::new(max_buffer),
+            late: Arc::default(),
         }
     }
 
@@ -158,12 +161,12 @@ impl Writer {
             let (records, bytes) = (batch.records(), batch.bytes());
             match self.write(&mut batch, at) {
                 Ok(()) => {
-                    batch.stored();
+                    batch.stored(&self.around.shared.late);
                     tally.stored += records;
                     tally.bytes = bytes;
                 }
                 Err(refusal) => {
-                    batch.refused(refusal);
+                    batch.refused(&self.around.shared.late, refusal);
                     tally.refused += records;
                 }
             }
