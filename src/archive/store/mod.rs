@@ -38,7 +38,7 @@ mod uploader;
 mod walk;
 mod watch;
 
-pub use error::{Act, StoreError, UrlProblem};
+pub use error::{Act, FORMS, StoreError, UrlProblem};
 pub use lines::{ObjectLines, VerifiedObject};
 pub use location::{Existence, StoreUrl, environment};
 pub use name::{Hour, ObjectName, Partition};
