@@ -18,6 +18,7 @@ mod kill_api;
 mod listing;
 mod observed;
 mod reload;
+pub mod replay;
 mod reports;
 mod routes;
 mod status;
