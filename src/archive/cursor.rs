@@ -248,7 +248,12 @@ pub fn segments_in(disk: &dyn Disk, directories: &[PathBuf]) -> io::Result<Vec<S
                 None => {
                     let limit = stated(found.segment).unwrap_or(u64::MAX).min(found.length);
                     let path = directory.join(file_name(found.segment));
-                    let file = disk.open(&path, Access::Read)?;
+                    let file = match disk.open(&path, Access::Read) {
+                        Ok(file) => file,
+                        // Sealed, uploaded and removed since the survey.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        Err(error) => return Err(error),
+                    };
                     let scan = recover::scan(Scanner::new(file, found.segment, limit))?;
                     (scan.end, scan.summary)
                 }
