@@ -88,6 +88,18 @@ impl Book {
         }
     }
 
+    /// How many records of an instance are settled.
+    pub(super) fn settled(&self, instance: &str) -> u64 {
+        let counts = self.pages.get(instance).map(|page| page.counts);
+        counts.map_or(0, |c| c.accepted + c.refused + c.skipped)
+    }
+
+    /// The same of each instance.
+    pub(super) fn settled_by_instance(&self) -> impl Iterator<Item = (String, u64)> {
+        let names = self.pages.keys();
+        names.map(|name| (name.clone(), self.settled(name)))
+    }
+
     /// Why a record was refused.
     pub(super) fn refused_for(&mut self, why: String) {
         *self.refused_for.entry(why).or_default() += 1;

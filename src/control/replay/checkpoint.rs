@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::accepted::Fresh;
 use super::book::Book;
 use crate::vocab::Clock;
 
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
     pub(super) book: Book,
+    /// Accepted, and not in the store's history yet.
+    pub(super) fresh: Fresh,
 }
 
 /// The one version there is.
@@ -251,6 +254,7 @@ mod tests {
             since: Some(now()),
             until: None,
             book: Book::default(),
+            fresh: Fresh::default(),
         }
     }
 

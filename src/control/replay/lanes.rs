@@ -20,8 +20,10 @@ pub(super) trait Lane {
 /// Records that were read and are not settled.
 #[derive(Debug)]
 pub(super) struct Lanes<T> {
-    /// May be sent now, by the order of reading.
-    ready: BTreeMap<u64, T>,
+    /// Never sent, and may be sent now; by the order of reading.
+    fresh: BTreeMap<u64, T>,
+    /// May be sent again now; by the order of reading.
+    again: BTreeMap<u64, T>,
     /// May be sent again from then on.
     resting: BTreeMap<(Instant, u64), T>,
     /// Behind a record of the same client; a client without an entry has nothing anywhere.
@@ -33,7 +35,8 @@ pub(super) struct Lanes<T> {
 impl<T: Lane> Lanes<T> {
     pub(super) fn new() -> Lanes<T> {
         Lanes {
-            ready: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            again: BTreeMap::new(),
             resting: BTreeMap::new(),
             behind: HashMap::new(),
             next: 0,
@@ -55,27 +58,29 @@ impl<T: Lane> Lanes<T> {
             Some(queue) => queue.push_back((order, record)),
             None => {
                 self.behind.insert(record.client(), VecDeque::new());
-                self.ready.insert(order, record);
+                self.fresh.insert(order, record);
             }
         }
     }
 
-    /// The oldest that may be sent at `now`.
-    pub(super) fn take(&mut self, now: Instant) -> Option<(u64, T)> {
-        self.wake(now);
-        self.ready.pop_first()
+    /// The oldest that was never sent.
+    pub(super) fn take_fresh(&mut self) -> Option<(u64, T)> {
+        self.fresh.pop_first()
     }
 
-    /// The one tried least, and of those the oldest: a record that makes the target fail must
-    /// not be the only one that asks whether the target works.
-    pub(super) fn take_probe(&mut self, now: Instant) -> Option<(u64, T)> {
+    /// The oldest that may be sent again at `now`.
+    pub(super) fn take_again(&mut self, now: Instant) -> Option<(u64, T)> {
         self.wake(now);
-        let order = self
-            .ready
-            .iter()
-            .min_by_key(|(order, r)| (r.tries(), **order));
-        let order = *order?.0;
-        let record = self.ready.remove(&order)?;
+        self.again.pop_first()
+    }
+
+    /// Of those that may be sent again the one tried least: a record that makes the target fail
+    /// must not be the only one that asks whether the target works.
+    pub(super) fn take_least_tried(&mut self, now: Instant) -> Option<(u64, T)> {
+        self.wake(now);
+        let tries = |(order, record): &(&u64, &T)| (record.tries(), **order);
+        let order = *self.again.iter().min_by_key(tries)?.0;
+        let record = self.again.remove(&order)?;
         Some((order, record))
     }
 
@@ -91,18 +96,21 @@ impl<T: Lane> Lanes<T> {
             return;
         };
         match queue.pop_front() {
-            Some((order, record)) => drop(self.ready.insert(order, record)),
+            Some((order, record)) => drop(self.fresh.insert(order, record)),
             None => drop(self.behind.remove(&client)),
         }
     }
 
-    /// Whether something may be sent at `now`.
-    pub(super) fn is_ready(&self, now: Instant) -> bool {
-        !self.ready.is_empty() || self.rests_until().is_some_and(|from| from <= now)
+    /// Whether there is one that was never sent.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
     }
 
-    /// When the next record may be sent again.
-    pub(super) fn rests_until(&self) -> Option<Instant> {
+    /// From when on a record may be sent again, if any is to be.
+    pub(super) fn again_from(&self, now: Instant) -> Option<Instant> {
+        if !self.again.is_empty() {
+            return Some(now);
+        }
         self.resting.first_key_value().map(|((from, _), _)| *from)
     }
 
@@ -112,7 +120,7 @@ impl<T: Lane> Lanes<T> {
                 return;
             }
             let ((_, order), record) = entry.remove_entry();
-            self.ready.insert(order, record);
+            self.again.insert(order, record);
         }
     }
 }
@@ -142,18 +150,24 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_the_record_tried_least() {
+    fn of_those_to_be_sent_again_the_one_tried_least_can_be_asked_for() {
         let (mut lanes, now) = (Lanes::new(), Clock::now());
-        for (number, tries) in [(0, 3), (1, 0), (2, 0)] {
+        for (number, tries) in [(0, 3), (1, 1), (2, 1)] {
             let client = number as u8;
             lanes.push(Numbered {
                 number,
                 client,
                 tries,
             });
+            let taken = lanes.take_fresh().unwrap();
+            lanes.again(taken, now);
         }
-        assert_eq!(lanes.take_probe(now).unwrap().0, 1);
-        assert_eq!(lanes.take(now).unwrap().0, 0);
+        assert_eq!(lanes.take_least_tried(now).unwrap().0, 1);
+        assert_eq!(lanes.take_again(now).unwrap().0, 0);
+    }
+
+    fn take(lanes: &mut Lanes<Numbered>, now: Instant) -> Option<(u64, Numbered)> {
+        lanes.take_again(now).or_else(|| lanes.take_fresh())
     }
 
     /// One step of whoever uses the lanes.
@@ -191,7 +205,7 @@ mod tests {
                         lanes.push(Numbered { number: pushed, client, tries: 0 });
                         pushed += 1;
                     }
-                    Act::Take => under_way.extend(lanes.take(now)),
+                    Act::Take => under_way.extend(take(&mut lanes, now)),
                     Act::Settle(at) if at < under_way.len() => {
                         let (_, record) = under_way.remove(at);
                         lanes.settled(record.client());
@@ -204,7 +218,7 @@ mod tests {
                     Act::Settle(_) | Act::Again(_) => {}
                     Act::Later => {
                         now += Duration::from_millis(1);
-                        under_way.extend(lanes.take(now));
+                        under_way.extend(take(&mut lanes, now));
                         if let Some((_, record)) = under_way.pop() {
                             lanes.settled(record.client());
                             settled.push(record);

@@ -29,6 +29,8 @@ pub(super) struct Recipe {
 /// Where the records of a route go.
 #[derive(Debug)]
 pub(super) struct Destination {
+    /// What records of accepted requests call it.
+    pub(super) label: Arc<str>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) recipe: Recipe,
 }
@@ -90,6 +92,7 @@ impl Destinations {
             };
             let destination = |upstream: &Arc<Upstream>| {
                 Arc::new(Destination {
+                    label: format!("upstream:{}", upstream.spec.name).into(),
                     upstream: Arc::clone(upstream),
                     recipe: Recipe::of(route),
                 })
@@ -97,7 +100,7 @@ impl Destinations {
             (Arc::clone(&route.name), found.map(destination))
         });
         Destinations {
-            label: "the upstream of the route".to_owned(),
+            label: "upstream".to_owned(),
             any: None,
             routes: routes.collect(),
         }
@@ -140,10 +143,15 @@ impl Destinations {
             host: HostRewrite::Keep,
             edits: HeaderEdits::default(),
         };
-        let upstream = Upstream::compile(&spec, None);
+        let label = format!("http://{host}:{port}{}", recipe.prefix);
+        let destination = Destination {
+            label: label.as_str().into(),
+            upstream: Upstream::compile(&spec, None),
+            recipe,
+        };
         Ok(Destinations {
-            label: url.to_owned(),
-            any: Some(Arc::new(Destination { upstream, recipe })),
+            label,
+            any: Some(Arc::new(destination)),
             routes: BTreeMap::new(),
         })
     }
