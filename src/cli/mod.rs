@@ -11,6 +11,7 @@ mod explain;
 mod flip;
 mod healthcheck;
 mod kill;
+mod ledger;
 mod moment;
 mod precedence;
 mod replay;

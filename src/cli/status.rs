@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::ask::{self, Gateway};
+use super::ledger::ledger;
 use super::moment::{span, to_the_second};
 
 /// Options of `status`.
@@ -190,26 +191,4 @@ fn details(switch: &Value, out: &mut impl Write) -> io::Result<()> {
         1..=8 => writeln!(out, "  routes: {}", routes.join(", ")),
         more => writeln!(out, "  {more} routes: {}, ...", routes[..8].join(", ")),
     }
-}
-
-/// What became of killed requests.
-fn ledger(ledger: &Value, out: &mut impl Write) -> io::Result<()> {
-    let outcomes = [
-        "dropped", "archived", "rejected", "lost", "refused", "aborted",
-    ];
-    let some = outcomes
-        .iter()
-        .filter(|name| ledger[**name].as_u64().is_some_and(|count| count > 0));
-    let some: Vec<String> = some
-        .map(|name| format!("{name} {}", ledger[*name]))
-        .collect();
-    let sum = match some.is_empty() {
-        true => String::new(),
-        false => format!(" = {}", some.join(" + ")),
-    };
-    writeln!(
-        out,
-        "\nkilled requests since the start: {}{sum}",
-        ledger["killed"]
-    )
 }

@@ -15,6 +15,7 @@ mod audit;
 pub mod confirmation;
 mod figures;
 mod kill_api;
+mod ledger;
 mod listing;
 mod observed;
 mod reload;
