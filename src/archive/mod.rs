@@ -25,6 +25,7 @@ mod segment;
 mod sim;
 #[cfg(test)]
 mod sim_world;
+pub mod source;
 pub mod store;
 mod upkeep;
 mod writer;
@@ -50,3 +51,10 @@ pub use writer::Removal;
 mod proof;
 #[cfg(test)]
 mod trial;
+
+/// Readers of tests do not wait long.
+#[cfg(test)]
+const PATIENCE_OF_TESTS: Backoff = Backoff {
+    first: std::time::Duration::from_millis(1),
+    longest: std::time::Duration::from_millis(5),
+};

@@ -56,7 +56,7 @@ struct CatArguments {
 }
 
 /// A time, or how long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     let ago = |ago: Duration| {
         let unix = Clock::unix().saturating_sub(ago).as_micros();
         Timestamp::from_microsecond(i64::try_from(unix).ok()?).ok()

@@ -19,6 +19,7 @@ mod ledger;
 mod listing;
 mod observed;
 mod reload;
+pub mod replay;
 mod reports;
 mod routes;
 mod status;
