@@ -9,14 +9,18 @@
     reason = "measures real time, which `vocab::Clock` is there to replace in the product"
 )]
 
+mod archive_cost;
+mod archive_crash;
 mod client;
 mod drain;
 mod endpoint;
 mod gateway;
+mod journal;
 mod kill;
 mod layout;
 mod load;
 mod reload;
+mod swarm;
 mod throw;
 mod traffic;
 mod upstream;
@@ -27,6 +31,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// As in the gateway: the journal frees on one thread what was made on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str = "\
 Measures Seawall's promises that have a figure.
@@ -40,6 +48,9 @@ bars (all, when none is named):
   load      10,000 routes: from start to ready, and from a rename to the new structure in force
   endpoint  one of two endpoints killed and restarted under load: cut requests, lost connections
   drain     SIGTERM under load: cut requests
+  archive-cost   CPU of an archived request over that of a dropped one
+  archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
+  journal        records a second with fsync beside a plain writer; time to the acknowledgement
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -95,13 +106,16 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 6] = [
+const BARS: [(&str, Bar); 9] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
     ("load", load::measure),
     ("endpoint", endpoint::measure),
     ("drain", drain::measure),
+    ("archive-cost", archive_cost::measure),
+    ("archive-crash", archive_crash::measure),
+    ("journal", journal::measure),
 ];
 
 /// What the command line asks for.

@@ -16,11 +16,14 @@ use super::options::Answer;
 /// Commits whose answers may wait to be handed out.
 const COMMITS: usize = 64;
 
+/// Where the answers of one worker go.
+pub(crate) type Deliver = mpsc::Sender<Vec<Delivery>>;
+
 /// One worker's way to the journal.
 #[derive(Clone, Debug)]
 pub struct Desk {
     journal: Journal,
-    deliver: mpsc::Sender<Vec<Delivery>>,
+    deliver: Deliver,
 }
 
 /// The task that hands out the answers; it runs on the worker that stores. While it exists and
@@ -58,12 +61,15 @@ impl Late {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     answer: oneshot::Sender<Answer>,
-    desk: Option<mpsc::Sender<Vec<Delivery>>>,
+    desk: Option<Deliver>,
 }
 
 impl Waiter {
-    pub(crate) fn direct(answer: oneshot::Sender<Answer>) -> Waiter {
-        Waiter { answer, desk: None }
+    pub(crate) fn new(answer: oneshot::Sender<Answer>, desk: Option<&Deliver>) -> Waiter {
+        Waiter {
+            answer,
+            desk: desk.cloned(),
+        }
     }
 
     /// True when nobody waits any more.
@@ -80,7 +86,7 @@ impl Waiter {
 /// The answers of one commit, by desk: each worker is woken once.
 pub(crate) struct Answers<'a> {
     late: &'a Late,
-    desks: Vec<(mpsc::Sender<Vec<Delivery>>, Vec<Delivery>)>,
+    desks: Vec<(Deliver, Vec<Delivery>)>,
 }
 
 impl<'a> Answers<'a> {
@@ -130,14 +136,10 @@ impl Desk {
         &self.journal
     }
 
-    /// As `Journal::store`, at less cost.
-    pub async fn store(&self, submission: Submission) -> Answer {
-        let deliver = self.deliver.clone();
-        let waiter = |answer| Waiter {
-            answer,
-            desk: Some(deliver),
-        };
-        self.journal.submit(submission, waiter).await
+    /// As `Journal::store`, at less cost. The record is handed over before the future is
+    /// polled.
+    pub fn store(&self, submission: Submission) -> impl Future<Output = Answer> + Send + use<> {
+        self.journal.submit(submission, Some(&self.deliver))
     }
 }
 

@@ -25,6 +25,7 @@ mod segment;
 mod sim;
 #[cfg(test)]
 mod sim_world;
+pub mod source;
 pub mod store;
 mod upkeep;
 mod writer;
@@ -32,7 +33,7 @@ mod writer;
 pub use batch::Submission;
 pub use buffer::Reservation;
 pub use catalog::{Growth, SegmentCopy, SegmentInfo};
-pub use cursor::{Checksum, Cursor, Line, Verified, segments_in, verify};
+pub use cursor::{Checksum, Cursor, Line, Verified, segment_names, segments_in, verify};
 pub use desk::{Deliveries, Desk};
 pub use files::{Access, DirectoryLock, Disk, DiskFile, RealDisk};
 pub use id::{SegmentId, Ulid};
@@ -50,3 +51,10 @@ pub use writer::Removal;
 mod proof;
 #[cfg(test)]
 mod trial;
+
+/// Readers of tests do not wait long.
+#[cfg(test)]
+const PATIENCE_OF_TESTS: Backoff = Backoff {
+    first: std::time::Duration::from_millis(1),
+    longest: std::time::Duration::from_millis(5),
+};

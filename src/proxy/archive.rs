@@ -257,10 +257,9 @@ impl<'a> Pending<'a> {
         (desk, metrics): (&Desk, &Arc<RouteMetrics>),
         submission: Submission,
     ) -> Pending<'a> {
-        let desk = desk.clone();
         let received = exchange.progress.as_ref().map_or(0, |p| p.received());
         Pending {
-            storing: Some(Box::pin(async move { desk.store(submission).await })),
+            storing: Some(Box::pin(desk.store(submission))),
             killed: &mut exchange.killed,
             metrics: Arc::clone(metrics),
             received,

@@ -18,7 +18,7 @@ use object_store::{
 
 /// What a put does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Behaviour {
+pub(in crate::archive) enum Behaviour {
     Works,
     /// Nothing is stored.
     Fails,
@@ -32,7 +32,7 @@ pub(super) enum Behaviour {
 }
 
 #[derive(Debug)]
-pub(super) struct Faulty {
+pub(in crate::archive) struct Faulty {
     sound: Arc<dyn ObjectStore>,
     /// What the next puts do; then `always`.
     next: Mutex<VecDeque<Behaviour>>,
@@ -41,13 +41,13 @@ pub(super) struct Faulty {
     poison: Mutex<Option<String>>,
     latency: Mutex<Duration>,
     /// Successful puts by path, in order.
-    pub(super) puts: Mutex<Vec<Path>>,
+    pub(in crate::archive) puts: Mutex<Vec<Path>>,
     running: AtomicUsize,
-    pub(super) most: AtomicUsize,
+    pub(in crate::archive) most: AtomicUsize,
 }
 
 impl Faulty {
-    pub(super) fn over(sound: Arc<dyn ObjectStore>) -> Faulty {
+    pub(in crate::archive) fn over(sound: Arc<dyn ObjectStore>) -> Faulty {
         Faulty {
             sound,
             next: Mutex::default(),
@@ -60,19 +60,19 @@ impl Faulty {
         }
     }
 
-    pub(super) fn next(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
+    pub(in crate::archive) fn next(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
         self.next.lock().unwrap().extend(behaviours);
     }
 
-    pub(super) fn always(&self, behaviour: Behaviour) {
+    pub(in crate::archive) fn always(&self, behaviour: Behaviour) {
         *self.always.lock().unwrap() = behaviour;
     }
 
-    pub(super) fn poison(&self, part: Option<&str>) {
+    pub(in crate::archive) fn poison(&self, part: Option<&str>) {
         *self.poison.lock().unwrap() = part.map(str::to_owned);
     }
 
-    pub(super) fn latency(&self, latency: Duration) {
+    pub(in crate::archive) fn latency(&self, latency: Duration) {
         *self.latency.lock().unwrap() = latency;
     }
 

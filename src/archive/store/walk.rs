@@ -103,7 +103,7 @@ impl Walk {
     /// The next object.
     ///
     /// # Errors
-    /// The store's. The walk may be asked again and then goes on behind the day that failed.
+    /// The store's. The walk may be asked again, and then tries the same day again.
     pub async fn next(&mut self) -> Result<Option<StoredObject>, StoreError> {
         loop {
             if let Some(object) = self.objects.pop_front() {
@@ -112,10 +112,12 @@ impl Walk {
             if self.days.is_none() {
                 self.days = Some(self.find_days().await?);
             }
-            let Some((_, paths)) = self.days.as_mut().and_then(BTreeMap::pop_first) else {
+            let days = self.days.as_ref().and_then(BTreeMap::first_key_value);
+            let Some((_, paths)) = days else {
                 return Ok(None);
             };
-            self.objects = self.read_day(&paths).await?.into();
+            self.objects = self.read_day(paths).await?.into();
+            self.days.as_mut().map(BTreeMap::pop_first);
         }
     }
 
