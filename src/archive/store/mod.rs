@@ -33,6 +33,7 @@ mod pack;
 mod plan;
 mod put;
 mod retention;
+mod setup;
 mod upload;
 mod uploader;
 mod walk;
@@ -44,7 +45,8 @@ pub use location::{Existence, StoreUrl, environment};
 pub use name::{Hour, ObjectName, Partition};
 pub use put::{PutOutcome, Store};
 pub use retention::{Retain, Retained};
-pub use uploader::{Finish, Opener, UploadFigures, UploadOptions, Uploader};
+pub use setup::{Finish, Opener, UploadFigures, UploadOptions};
+pub use uploader::Uploader;
 pub use walk::{Selection, StoredObject, Walk};
 pub use watch::{Obstacle, Put, StoreEvent, StoreWatch};
 
