@@ -20,6 +20,7 @@ mod kill;
 mod layout;
 mod load;
 mod reload;
+mod replay;
 mod swarm;
 mod throw;
 mod traffic;
@@ -51,6 +52,7 @@ bars (all, when none is named):
   archive-cost   CPU of an archived request over that of a dropped one
   archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
   journal        records a second with fsync beside a plain writer; time to the acknowledgement
+  replay    100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -106,7 +108,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 9] = [
+const BARS: [(&str, Bar); 10] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -116,6 +118,7 @@ const BARS: [(&str, Bar); 9] = [
     ("archive-cost", archive_cost::measure),
     ("archive-crash", archive_crash::measure),
     ("journal", journal::measure),
+    ("replay", replay::measure),
 ];
 
 /// What the command line asks for.
