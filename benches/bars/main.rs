@@ -22,6 +22,7 @@ mod layout;
 mod load;
 mod memory;
 mod reload;
+mod replay;
 mod swarm;
 mod throw;
 mod traffic;
@@ -53,8 +54,9 @@ bars (all, when none is named):
   archive-cost   CPU of an archived request over that of a dropped one
   archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
   journal        records a second with fsync beside a plain writer; time to the acknowledgement
-  disk      another route while the journal's disk is full or read-only, the store away; needs root
-  memory    1,000 clients send 1 MiB each into the archive: resident memory
+  disk           another route while the journal's disk is full or read-only, the store away; needs root
+  memory         1,000 clients send 1 MiB each into the archive: resident memory
+  replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -110,7 +112,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 11] = [
+const BARS: [(&str, Bar); 12] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -122,6 +124,7 @@ const BARS: [(&str, Bar); 11] = [
     ("journal", journal::measure),
     ("disk", disk::measure),
     ("memory", memory::measure),
+    ("replay", replay::measure),
 ];
 
 /// What the command line asks for.

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::archive::moment;
 use crate::archive::source::{SourceOptions, Wanted};
-use crate::archive::store::{Existence, Store, StoreUrl, environment};
+use crate::archive::store::{Existence, Store, StoreError, StoreUrl, environment};
 use crate::config::{Settings, did_you_mean, examine, process_environment, read_structure};
 use crate::control::replay::{
     Destinations, Given, Identity, Options, Prepared, RedactedValues, Terms,
@@ -32,10 +32,10 @@ const DIRECTORY: &str = "data/replay";
 #[derive(Args, Debug)]
 pub(super) struct ReplayArguments {
     /// Records of this route; may be repeated.
-    #[arg(long, value_name = "ROUTE", required_unless_present_any = ["all", "from"])]
+    #[arg(long, value_name = "ROUTE", conflicts_with = "all")]
     route: Vec<String>,
     /// Records of every route.
-    #[arg(long, conflicts_with = "route")]
+    #[arg(long)]
     all: bool,
     /// Requests received from then on: an RFC 3339 time, or how long ago ("15m").
     #[arg(long, value_name = "TIME")]
@@ -255,9 +255,11 @@ fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
             false => RedactedValues::Needed,
         },
     };
-    let sourced =
-        !arguments.journal.is_empty() || arguments.store.is_some() || !arguments.from.is_empty();
-    let settings = match sourced && arguments.to.is_some() {
+    if arguments.route.is_empty() && !arguments.all && arguments.from.is_empty() {
+        let hint = "say which records: --route ROUTE, or --all for those of every route";
+        return Err(Stop::Usage(hint.to_owned()));
+    }
+    let settings = match names_source(arguments) && arguments.to.is_some() {
         // Nothing of the configuration is needed.
         true => None,
         false => Some(settings(dir)?),
@@ -271,7 +273,7 @@ fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
     if let Some(settings) = &settings {
         known(settings, arguments)?;
     }
-    let (source, history) = source(arguments, settings.as_ref().filter(|_| !sourced))?;
+    let (source, history) = source(arguments, settings.as_ref())?;
     let identity = identity(arguments, &source, destinations.label());
     let checkpoint = arguments.checkpoint.clone();
     let checkpoint = checkpoint
@@ -339,7 +341,8 @@ fn known(settings: &Settings, arguments: &ReplayArguments) -> Result<(), Usage> 
     Ok(())
 }
 
-/// What is read, and the store with the history of earlier runs.
+/// What is read, and the store with the history of earlier runs. What an option names is read
+/// alone; the history is the configured store's all the same.
 fn source(
     arguments: &ReplayArguments,
     settings: Option<&Settings>,
@@ -348,32 +351,50 @@ fn source(
         let parsed = text.as_deref().map(moment).transpose();
         parsed.map_err(|why| Stop::Usage(format!("--{name}: {why}")))
     };
-    let url = arguments.store.clone();
-    let store = match &url {
-        Some(url) => Some(open(url)?),
-        None => None,
+    let configured = settings.and_then(|settings| settings.archive.store.as_ref());
+    let history = match &arguments.store {
+        Some(url) => Some(open(
+            &StoreUrl::parse(url).map_err(failed)?,
+            Existence::Required,
+        )?),
+        // Before the first upload the directory is not there.
+        None => configured
+            .map(|url| open(url, Existence::Made))
+            .transpose()?,
     };
     let mut source = SourceOptions::new();
-    source.store = store.clone();
-    source.journals = match settings {
-        Some(settings) => settings.archive.journal.clone(),
-        None => arguments.journal.clone(),
-    };
     source.files = arguments.from.clone();
     source.wanted = Wanted {
         routes: arguments.route.clone(),
         since: time("since", &arguments.since)?,
         until: time("until", &arguments.until)?,
     };
-    Ok((source, store))
+    match settings.filter(|_| !names_source(arguments)) {
+        Some(settings) => {
+            let journals = settings.archive.journal.iter();
+            // Before the first record they are not there.
+            source.journals = journals.filter(|path| path.exists()).cloned().collect();
+            source.store = history.clone();
+        }
+        None => {
+            source.journals = arguments.journal.clone();
+            source.store = history.clone().filter(|_| arguments.store.is_some());
+        }
+    }
+    Ok((source, history))
 }
 
-fn open(url: &str) -> Result<Store, Stop> {
-    let failed = |error: crate::archive::store::StoreError| Stop::Failed(error.to_string());
-    let parsed = StoreUrl::parse(url).map_err(failed)?;
-    parsed
-        .open(&environment(), Existence::Required)
-        .map_err(failed)
+/// Whether options say what is read.
+fn names_source(arguments: &ReplayArguments) -> bool {
+    !arguments.journal.is_empty() || arguments.store.is_some() || !arguments.from.is_empty()
+}
+
+fn failed(error: StoreError) -> Stop {
+    Stop::Failed(error.to_string())
+}
+
+fn open(url: &StoreUrl, existence: Existence) -> Result<Store, Stop> {
+    url.open(&environment(), existence).map_err(failed)
 }
 
 fn identity(arguments: &ReplayArguments, source: &SourceOptions, target: &str) -> Identity {

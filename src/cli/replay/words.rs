@@ -224,12 +224,12 @@ pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
     let ledger = &report.ledger;
     let total = ledger.total();
     let took = report.took.as_secs_f64();
-    eprintln!("seawall: {} in {took:.1} s", ending_text(&report.ending));
+    eprintln!("seawall: after {took:.1} s {}", ending_text(&report.ending));
     if total.refused > 0 {
         let because = ledger.refused_for.iter();
         let because: Vec<String> = because.map(|(why, n)| format!("{n} for {why}")).collect();
         eprintln!(
-            "  {} refused ({}); they are in {path}\n  send them again with: seawall replay --from {path}",
+            "  {} refused ({}); they are in {path}; replay --from {path} sends them again",
             total.refused,
             because.join(", "),
             path = refused.display()
@@ -264,23 +264,25 @@ pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
 fn ending_text(ending: &Ending) -> String {
     match ending {
         Ending::Done => "done".to_owned(),
-        Ending::Interrupted => "interrupted".to_owned(),
+        Ending::Interrupted => "the run was interrupted".to_owned(),
         Ending::Denied(status) => format!(
-            "ended: the target answers {} to one record after the other; check the credentials \
+            "the run ended: the target answers {} to one record after the other; check the credentials \
              that the requests carry (--header authorization=...), and that the target is the right one",
             status.as_u16()
         ),
         Ending::GaveUp(failing) => format!(
-            "gave up: the target fails and does not come back: {failing}; --give-up-after waits longer"
+            "the run ended: the target fails and does not come back: {failing}; --give-up-after waits longer"
         ),
         Ending::Lacking(lacking) => format!(
-            "ended: a record came that lacks the {lacking}; {}",
+            "the run ended: a record came that lacks the {lacking}; {}",
             remedy(lacking)
         ),
         Ending::WithoutTarget(route, why) => {
-            format!("ended: a record of the route {route} came that cannot be sent: {why}")
+            format!("the run ended: a record of the route {route} came that cannot be sent: {why}")
         }
-        Ending::Source(why) => format!("ended: the archive cannot be read on: {why}"),
-        Ending::Checkpoint(why) => format!("ended: what was done cannot be noted down: {why}"),
+        Ending::Source(why) => format!("the run ended: the archive cannot be read on: {why}"),
+        Ending::Checkpoint(why) => {
+            format!("the run ended: what was done cannot be noted down: {why}")
+        }
     }
 }

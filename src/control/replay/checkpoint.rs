@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -127,17 +127,7 @@ impl Checkpoint {
         if let Some(directory) = directory(path) {
             fs::create_dir_all(directory).map_err(failed)?;
         }
-        let lock = private()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(beside(path, "lock"));
-        let lock = lock.map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(CheckpointError::Busy(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let lock = lock(path)?;
         let checkpoint = Checkpoint {
             path: path.to_owned(),
             _lock: lock,
@@ -163,7 +153,39 @@ impl Checkpoint {
     /// Nothing is left to go on with.
     pub(super) fn remove(self) {
         let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_file(beside(&self.path, "lock"));
+    }
+}
+
+impl Drop for Checkpoint {
+    /// Without a checkpoint nobody needs its lock.
+    fn drop(&mut self) {
+        if !self.path.exists() {
+            let _ = fs::remove_file(beside(&self.path, "lock"));
+        }
+    }
+}
+
+/// Locks the file beside a checkpoint.
+fn lock(path: &Path) -> Result<File, CheckpointError> {
+    let failed = |error| CheckpointError::Io(path.to_owned(), error);
+    let name = beside(path, "lock");
+    loop {
+        let opened = private()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&name);
+        let file = opened.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(CheckpointError::Busy(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // Whoever had it may have removed the file after it was opened here.
+        let mine = file.metadata().map_err(failed)?.ino();
+        if fs::metadata(&name).is_ok_and(|found| found.ino() == mine) {
+            return Ok(file);
+        }
     }
 }
 

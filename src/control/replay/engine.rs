@@ -255,7 +255,10 @@ impl<'a> Engine<'a> {
                 }
             }
             Outcome::Failing(failing, retry_after) => {
-                self.pace.failed(landed.sent, now);
+                // Probes, and what was under way before a pause, say nothing about the pace.
+                if !self.health.pauses() {
+                    self.pace.failed(landed.sent, now);
+                }
                 self.health.failed(landed.sent, now, retry_after);
                 self.last_failure = Some(failing);
                 self.again(landed.order, entry, failing);

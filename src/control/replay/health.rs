@@ -7,7 +7,7 @@ const STREAK: u32 = 5;
 /// So many answers in a row that say 401 or 403 end the run.
 pub(super) const MOST_DENIED: usize = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The most that a Retry-After is believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
