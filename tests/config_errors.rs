@@ -191,11 +191,31 @@ all = "drop"
 #[test]
 fn later_sections() {
     insta::assert_snapshot!(structure(
-        r#"[archive]
-store = "file:data/archive"
-retain = "30d"
+        r#"[telemetry]
+otlp = "http://127.0.0.1:4317"
 "#
     ));
+}
+
+#[test]
+fn archive_store() {
+    for (name, value) in [
+        ("a_path", "\"data/archive\""),
+        ("case", "\"S3://bucket/prefix\""),
+        ("of", "\"of\""),
+        ("azure", "\"abfss://container/prefix\""),
+        ("no_bucket", "\"s3:bucket\""),
+        ("secret", "\"s3://id:hunter2@bucket\""),
+        ("query", "\"az://container?sig=hunter2\""),
+        ("number", "7"),
+    ] {
+        let text = format!("[archive]\nstore = {value}\n");
+        insta::assert_snapshot!(format!("archive_store_{name}"), structure(&text));
+    }
+    for (name, value) in [("ever", "\"ever\""), ("zero", "\"0d\""), ("days", "30")] {
+        let text = format!("[archive]\nretain = {value}\n");
+        insta::assert_snapshot!(format!("archive_retain_{name}"), structure(&text));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Reading records back: for the uploader, `archive cat`, `archive verify` and replay.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalog::{Catalog, Growth, SegmentCopy, SegmentInfo};
@@ -9,7 +9,7 @@ use super::files::{Access, Disk, read_full_at};
 use super::id::SegmentId;
 use super::recover;
 use super::scan::{Scanner, Step};
-use super::segment::{HEAD_BYTES, file_name};
+use super::segment::{HEAD_BYTES, file_name, from_file_name};
 
 /// Bytes read at once for a checksum.
 const CHUNK: u64 = 256 * 1024;
@@ -222,6 +222,20 @@ pub fn verify(disk: &Arc<dyn Disk>, info: &SegmentInfo) -> io::Result<Vec<Verifi
     Ok(verified)
 }
 
+/// The names of the segments in a directory, sorted; nothing is read of them.
+///
+/// # Errors
+/// As the operating system gives them.
+pub fn segment_names(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<SegmentId>> {
+    let names = disk.names(directory)?;
+    let mut segments: Vec<SegmentId> = names
+        .iter()
+        .filter_map(|name| from_file_name(name))
+        .collect();
+    segments.sort_unstable();
+    Ok(segments)
+}
+
 /// The segments in directories that another process may be writing to. Changes nothing.
 /// Unsealed segments are scanned; they end at their last whole record.
 ///
@@ -250,7 +264,7 @@ pub fn segments_in(disk: &dyn Disk, directories: &[PathBuf]) -> io::Result<Vec<S
                     let path = directory.join(file_name(found.segment));
                     let file = match disk.open(&path, Access::Read) {
                         Ok(file) => file,
-                        // Sealed, uploaded and removed since the survey.
+                        // Sealed, uploaded and removed meanwhile.
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                         Err(error) => return Err(error),
                     };

@@ -33,7 +33,7 @@ mod writer;
 pub use batch::Submission;
 pub use buffer::Reservation;
 pub use catalog::{Growth, SegmentCopy, SegmentInfo};
-pub use cursor::{Checksum, Cursor, Line, Verified, segments_in, verify};
+pub use cursor::{Checksum, Cursor, Line, Verified, segment_names, segments_in, verify};
 pub use desk::{Deliveries, Desk};
 pub use files::{Access, DirectoryLock, Disk, DiskFile, RealDisk};
 pub use id::{SegmentId, Ulid};

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::flush;
 use crate::archive::{Checksum, Cursor, Disk, RealDisk, SegmentInfo, Ulid, segments_in, verify};
 use crate::config::{examine, process_environment, read_structure};
 use crate::vocab::{Clock, parse_duration};
@@ -37,6 +38,8 @@ enum Action {
     Cat(CatArguments),
     /// Reads everything and checks every checksum; exits with 1 if something is damaged.
     Verify,
+    /// Seals now, and waits until everything is in the store; also of a gateway that is gone.
+    Flush(flush::FlushArguments),
 }
 
 #[derive(Args, Debug)]
@@ -90,6 +93,9 @@ enum Found {
 }
 
 pub(super) fn run(dir: &Path, arguments: &ArchiveArguments) -> ExitCode {
+    if let Action::Flush(flush) = &arguments.action {
+        return flush::run(dir, &arguments.journal, flush);
+    }
     let stop = match act(dir, arguments) {
         Ok(Found::Whole) => return ExitCode::SUCCESS,
         Ok(Found::Faulty) => return ExitCode::FAILURE,
@@ -116,6 +122,7 @@ fn act(dir: &Path, arguments: &ArchiveArguments) -> Result<Found, Stop> {
         Action::Ls { json } => journal.list(&mut out, *json)?,
         Action::Cat(arguments) => journal.cat(&mut out, arguments)?,
         Action::Verify => journal.verify(&mut out)?,
+        Action::Flush(_) => {}
     }
     out.flush()?;
     Ok(journal.found)

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::archive::store::environment;
 use crate::config::{
-    Problem, SourceFile, examine, ignored_files, process_environment, read_structure,
-    read_switch_entries, read_switches, unreadable_hint,
+    Problem, Settings, Severity, SourceFile, examine, ignored_files, process_environment,
+    read_structure, read_switch_entries, read_switches, unreadable_hint,
 };
 
 /// What `check` found; its JSON form.
@@ -61,6 +62,7 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
     findings.upstreams = examined.settings.upstreams.len();
     findings.errors = examined.errors;
     findings.warnings = examined.warnings;
+    findings.warnings.extend(store(dir, &examined.settings));
     let path = dir.join("switches.toml");
     let file = match read_switches(dir) {
         Ok(Some(file)) => file,
@@ -83,6 +85,16 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
     findings.switches = settings.filter(|setting| setting.throws()).count();
     findings.errors.extend(read.problems);
     findings.warnings.extend(read.warnings);
+}
+
+/// What of the archive's store can be seen to fail without asking it.
+fn store(dir: &Path, settings: &Settings) -> Option<Problem> {
+    let store = settings.archive.store.as_ref();
+    let store = store.filter(|_| settings.may_archive())?;
+    let error = store.try_here(&environment()).err()?;
+    let mut problem = Problem::placeless(dir.join("seawall.toml"), error.to_string());
+    problem.severity = Severity::Warning;
+    Some(problem)
 }
 
 fn write_json(findings: &Findings) -> io::Result<()> {
@@ -204,6 +216,23 @@ mod tests {
         let findings = inspect(dir.path());
         assert_eq!(findings.errors.len(), 1);
         assert!(findings.ignored[0].ends_with("switches.toml.bak"));
+    }
+
+    #[test]
+    fn a_store_that_cannot_work_is_a_warning_once_something_may_archive() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        let place = scratch.path().join("file/archive");
+        let store = format!("[archive]\nstore = \"file:{}\"\n", place.display());
+        let dir = directory(&format!("{STRUCTURE}{store}"), Some("[kill]\n"));
+        let findings = inspect(dir.path());
+        let [warning] = &findings.warnings[..] else {
+            panic!("{:?}", findings.warnings);
+        };
+        assert!(findings.valid && warning.message.starts_with("archive.store"));
+        let off = format!("{STRUCTURE}[archive]\nstore = \"off\"\n");
+        let dir = directory(&off, Some("[kill]\n"));
+        assert!(inspect(dir.path()).warnings.is_empty());
     }
 
     #[test]

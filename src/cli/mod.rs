@@ -9,6 +9,7 @@ mod demo;
 mod disk;
 mod explain;
 mod flip;
+mod flush;
 mod healthcheck;
 mod kill;
 mod moment;

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::archive::store::Finish;
 use crate::config::{AccessLog, process_environment};
 use crate::control::admin::{self, Admin, Scope};
-use crate::control::{Amend, Control, Options, Status};
+use crate::control::{Amend, Control, Options, Status, Uploads};
 use crate::server::{self, Ending, Server, Signals};
-use crate::snapshot::Live;
+use crate::snapshot::{Live, Phase};
 use crate::telemetry::{self, GatewayMetrics, ListenerKind, Logs};
+use crate::vocab::Clock;
 
 /// What a gateway is started with.
 pub(super) struct Start {
@@ -140,6 +142,7 @@ impl Running {
             status,
             dir: control.dir().to_owned(),
         };
+        let uploads = control.uploads();
         let ending = runtime.block_on(async {
             let serve = |listener: TcpListener, scope| {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -154,42 +157,93 @@ impl Running {
             let controlling = control.run();
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
             tokio::select! {
-                ending = server::drain(&live, &server, signals) => Ok(ending),
-                () = controlling => Ok(Ending::Drained),
-                () = async { beside.await; std::future::pending().await } => Ok(Ending::Drained),
+                ending = drained(&live, &server, signals) => Ok(ending),
+                () = controlling => Ok((Ending::Drained, Duration::ZERO)),
+                () = async { beside.await; std::future::pending().await } => {
+                    Ok((Ending::Drained, Duration::ZERO))
+                }
             }
         });
         let ending = ending.map_err(|e: std::io::Error| format!("cannot run: {e}"));
         if ending.is_ok() {
             server.join();
         }
-        runtime.block_on(close_archive(&live));
+        let left = ending.as_ref().map_or(Duration::ZERO, |(_, left)| *left);
+        runtime.block_on(close_archive(&live, &uploads, left));
         // Reading a configuration beside the control thread must not hold up the end.
         runtime.shutdown_background();
-        let ending = ending?;
-        let code = match ending {
-            Ending::Drained | Ending::Forced(0) => {
-                tracing::info!("drained");
-                ExitCode::SUCCESS
-            }
-            Ending::Forced(cut) => {
-                tracing::warn!(connections = cut, "stopped; connections were cut");
-                ExitCode::FAILURE
-            }
-        };
+        let (ending, _) = ending?;
+        let code = tell_ending(ending);
         drop(logs);
         Ok(code)
     }
 }
 
-/// Stores what is queued and seals, so that the next process finds whole segments.
-async fn close_archive(live: &Live) {
+fn tell_ending(ending: Ending) -> ExitCode {
+    match ending {
+        Ending::Drained | Ending::Forced(0) => {
+            tracing::info!("drained");
+            ExitCode::SUCCESS
+        }
+        Ending::Forced(cut) => {
+            tracing::warn!(connections = cut, "stopped; connections were cut");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Drains, and says how much of `shutdown_grace` is left then.
+async fn drained(live: &Live, server: &Server, signals: Signals) -> (Ending, Duration) {
+    let mut phases = live.watch_phase();
+    let stopping = async {
+        let _ = phases.wait_for(|phase| *phase >= Phase::Stopping).await;
+        Clock::now()
+    };
+    let (ending, begun) = tokio::join!(server::drain(live, server, signals), stopping);
+    let grace = live.load().settings().server.shutdown_grace;
+    let left = match ending {
+        Ending::Drained => grace.saturating_sub(Clock::now().saturating_duration_since(begun)),
+        // Whoever forces the end does not wait for a store.
+        Ending::Forced(_) => Duration::ZERO,
+    };
+    (ending, left)
+}
+
+/// Stores what is queued and seals, so that the next process finds whole segments, and brings
+/// what is sealed into the store, for `within` at most and not after another signal.
+async fn close_archive(live: &Live, uploads: &Uploads, within: Duration) {
     let Some(opened) = live.archive.opened() else {
         return;
     };
+    if let Ok(Ok(_)) = tokio::time::timeout(CLOSING, opened.journal.seal()).await {
+        let signal = async {
+            match Signals::take_over() {
+                Ok(mut signals) => signals.any().await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            finish = uploads.finish(within) => tell_finish(finish),
+            signal = signal => tracing::warn!(
+                signal,
+                "stopped amid uploads; what is in the journal goes to the store after the next start"
+            ),
+        }
+    }
     match tokio::time::timeout(CLOSING, opened.journal.close()).await {
         Ok(()) => tracing::info!("journal closed"),
         Err(_) => tracing::error!("the journal does not end: what was acknowledged is kept"),
+    }
+}
+
+fn tell_finish(finish: Option<Finish>) {
+    match finish {
+        None => {}
+        Some(Finish::Done) => tracing::info!("every record of the journal is in the store"),
+        Some(Finish::Left { segments }) => tracing::warn!(
+            segments,
+            "segments stay in the journal; they go to the store after the next start"
+        ),
     }
 }
 

@@ -63,7 +63,8 @@ fn write(status: &Value, out: &mut impl Write) -> io::Result<()> {
     reload(&status["last_reload"], text("config_hash"), out)?;
     errors(&status["switch_errors"], out)?;
     switches(status["switches"].as_array(), out)?;
-    ledger(&status["ledger"], out)
+    ledger(&status["ledger"], out)?;
+    archive(&status["archive"], out)
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -190,6 +191,50 @@ fn details(switch: &Value, out: &mut impl Write) -> io::Result<()> {
         1..=8 => writeln!(out, "  routes: {}", routes.join(", ")),
         more => writeln!(out, "  {more} routes: {}, ...", routes[..8].join(", ")),
     }
+}
+
+/// What the journal holds, and how its way into the store goes.
+fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
+    if archive.is_null() {
+        return Ok(());
+    }
+    let size = |bytes: &Value| about(bytes.as_u64().unwrap_or_default());
+    writeln!(
+        out,
+        "archive: {} records, {} in the journal",
+        archive["records"],
+        size(&archive["journal_bytes"])
+    )?;
+    let store = &archive["store"];
+    let Some(url) = store["url"].as_str() else {
+        return Ok(());
+    };
+    let waiting = match store["waiting_segments"].as_u64() {
+        None | Some(0) => "no segment waits".to_owned(),
+        Some(segments) => {
+            let lag = store["lag_seconds"].as_f64().unwrap_or_default();
+            let (size, lag) = (size(&store["waiting_bytes"]), span(seconds(lag)));
+            format!("{segments} segments ({size}) wait, {lag} behind")
+        }
+    };
+    let text = |key: &str| store[key].as_str().unwrap_or_default();
+    let failing = match store["failures"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(failures) => {
+            let (time, error) = (to_the_second(text("last_error_time")), text("last_error"));
+            format!("; {failures} tries failed, the last at {time}: {error}")
+        }
+    };
+    writeln!(out, "store {url}: {waiting}{failing}")
+}
+
+/// A number of bytes for people.
+pub(super) fn about(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
+    unit.map_or(format!("{bytes} B"), |(shift, name)| {
+        format!("{:.1} {name}", bytes as f64 / f64::from(1 << shift))
+    })
 }
 
 /// What became of killed requests.

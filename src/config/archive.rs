@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cursor::{Cursor, Decoded, Single};
-use super::report::Complaint;
+use super::report::{Complaint, did_you_mean};
 use super::settings::ArchiveSettings;
 use super::tree::Node;
-use super::value::{count, expected, header_name, none_of, positive_duration, positive_size, text};
+use super::value::{
+    count, describe, expected, header_name, none_of, positive_duration, positive_size, text,
+};
+use crate::archive::store::{FORMS, Retain, StoreError, StoreUrl, UrlProblem};
 use crate::archive::{Durability, Options, Redaction};
 
 const REDACT_HEADERS: [&str; 4] = [
@@ -17,6 +21,10 @@ const REDACT_HEADERS: [&str; 4] = [
     "x-api-key",
 ];
 const REDACT_QUERY: [&str; 1] = ["token"];
+const SCHEMES: [&str; 4] = ["file", "s3", "az", "gs"];
+const STORE: &str = "file:data/archive";
+/// 30 days.
+const RETAIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// More directories than anybody has disks.
 const MOST_COPIES: usize = 16;
@@ -34,10 +42,18 @@ pub(super) fn archive(cursor: Option<&Cursor<'_>>) -> ArchiveSettings {
         copies: defaults.copies,
         limits: defaults.limits,
         redaction: Arc::default(),
+        store: StoreUrl::parse(STORE).ok(),
+        retain: Retain::For(RETAIN),
     };
     if let Some(cursor) = cursor {
         directories(cursor, &mut archive);
         limits(cursor, &mut archive);
+        if let Some(store) = cursor.read("store", store) {
+            archive.store = store;
+        }
+        if let Some(retain) = cursor.read("retain", retain) {
+            archive.retain = retain;
+        }
         let name = |node| Ok(header_name(node)?.as_str().to_owned());
         let listed = cursor.read_list("redact_headers", Single::Refused, name);
         headers = listed.unwrap_or(headers);
@@ -106,6 +122,66 @@ fn durability(node: &Node<'_>) -> Decoded<Durability> {
     }
 }
 
+/// `None` is `"off"`.
+fn store(node: &Node<'_>) -> Decoded<Option<StoreUrl>> {
+    let forms = || format!("\"off\", {FORMS}");
+    let Some(given) = node.as_text() else {
+        return Err(expected(forms(), node));
+    };
+    if given == "off" {
+        return Ok(None);
+    }
+    StoreUrl::parse(given).map(Some).map_err(|error| {
+        let found = describe(node);
+        let StoreError::Url { problem, .. } = error else {
+            return expected(forms(), node);
+        };
+        match problem {
+            // A secret is not told on.
+            UrlProblem::Credentials | UrlProblem::Path => Complaint::new(problem.to_string()),
+            UrlProblem::Scheme
+            | UrlProblem::NoDirectory
+            | UrlProblem::Machine
+            | UrlProblem::NoBucket => {
+                let message = format!("{problem}; expected {}, found {found}", forms());
+                Complaint::new(message).maybe_hint(nearest(given))
+            }
+        }
+    })
+}
+
+/// What was probably meant: a plain path, or another spelling of a scheme.
+fn nearest(given: &str) -> Option<String> {
+    let (scheme, rest) = match given.split_once(':') {
+        None | Some(("", _)) => return did_you_mean(given, ["off"]).or_else(|| path(given)),
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+    };
+    let known = match &*scheme {
+        known if given.starts_with(known) && SCHEMES.contains(&known) => return None,
+        known if SCHEMES.contains(&known) => known,
+        "s3a" | "s3n" => "s3",
+        "azure" | "abfs" | "abfss" | "wasb" | "wasbs" | "adl" => "az",
+        "gcs" | "google" => "gs",
+        _ => return did_you_mean(&scheme, SCHEMES),
+    };
+    Some(format!("did you mean `{known}:{rest}`?"))
+}
+
+fn path(given: &str) -> Option<String> {
+    (!given.is_empty()).then(|| format!("for a directory write \"file:{given}\""))
+}
+
+fn retain(node: &Node<'_>) -> Decoded<Retain> {
+    let read = Retain::parse(node.as_text().unwrap_or_default());
+    match read {
+        Ok(Retain::For(Duration::ZERO)) => {
+            Err(expected("a duration above 0, or \"forever\"", node))
+        }
+        Ok(retain) => Ok(retain),
+        Err(error) => Err(expected(format_args!("\"forever\", or {error}"), node)),
+    }
+}
+
 fn parameter(node: &Node<'_>) -> Decoded<String> {
     match text(node)? {
         "" => Err(expected("the name of a query parameter", node)),
@@ -115,8 +191,6 @@ fn parameter(node: &Node<'_>) -> Decoded<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::archive::Limits;
     use crate::config::{Settings, SourceFile, load};
@@ -144,11 +218,31 @@ mod tests {
                 seal_after: Duration::from_secs(60),
             };
             assert_eq!(archive.limits, limits);
+            let store = archive.store.as_ref().map(StoreUrl::as_str);
+            assert_eq!(store, Some("file:data/archive"));
+            assert_eq!(archive.retain, Retain::parse("30d").unwrap());
             for name in REDACT_HEADERS {
                 assert!(archive.redaction.covers_header(name), "{name}");
             }
             assert_eq!(archive.redaction.target("/?token=a"), "/?token=[redacted]");
         }
+    }
+
+    #[test]
+    fn the_store_is_an_address_or_off_and_takes_variables() {
+        let archive = |keys: &str| {
+            let text = format!("[archive]\n{keys}\n");
+            let files = [SourceFile::new("seawall.toml", &text)];
+            let bucket = |name: &str| (name == "BUCKET").then(|| "b".to_owned());
+            match load(&files, &bucket) {
+                Ok(loaded) => loaded.settings.archive,
+                Err(problems) => panic!("{problems:#?}"),
+            }
+        };
+        assert_eq!(archive("store = \"off\"").store, None);
+        let store = archive("store = \"s3://${BUCKET}/p\"").store;
+        assert_eq!(store, StoreUrl::parse("s3://b/p").ok());
+        assert_eq!(archive("retain = \"forever\"").retain, Retain::Forever);
     }
 
     #[test]

@@ -101,8 +101,8 @@ pub(super) const ARCHIVE: Section = &[
     now("seal_after"),
     now("redact_headers"),
     now("redact_query"),
-    later("store"),
-    later("retain"),
+    now("store"),
+    now("retain"),
 ];
 
 /// `[upstreams.NAME]`.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use crate::archive::store::{Retain, StoreUrl};
 use crate::archive::{Limits, Redaction};
 use crate::matching::{MatchSpec, PathTemplate};
 use crate::policy::kill::{KillEntry, KillSwitchSpec, Mode, Plan, Position};
@@ -104,6 +105,10 @@ pub struct ArchiveSettings {
     pub limits: Limits,
     /// What is left out of records.
     pub redaction: Arc<Redaction>,
+    /// Where sealed segments go; `None`: records stay in the journal.
+    pub store: Option<StoreUrl>,
+    /// How long they stay there.
+    pub retain: Retain,
 }
 
 impl Settings {

@@ -30,6 +30,7 @@ mod switchwriter;
 mod timeline;
 mod watch;
 
+pub use archive::{FlushRequest, Uploads, flush_request};
 pub use figures::{ByShare, Figures, RouteFigures};
 pub use status::{Status, StatusReport};
 pub use switchedit::{Done, SwitchEdit, own_mode, plain_entry};
@@ -124,7 +125,7 @@ impl Control {
     pub fn start(options: Options, metrics: Arc<GatewayMetrics>) -> Result<Control, StartError> {
         let reloader = Reloader::start(options, metrics)?;
         Ok(Control {
-            keeper: Keeper::new(Arc::clone(reloader.live())),
+            keeper: Keeper::new(Arc::clone(reloader.live()), reloader.status().uploads()),
             live: Arc::clone(reloader.live()),
             status: Arc::clone(reloader.status()),
             reloader,
@@ -149,6 +150,11 @@ impl Control {
     /// What is told about it.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
+    }
+
+    /// The archive's uploads, for the end of the process.
+    pub fn uploads(&self) -> Arc<Uploads> {
+        self.status.uploads()
     }
 
     /// The configuration directory.

@@ -80,7 +80,7 @@ impl Reloader {
         let entries = switches.entries().clone();
         let board = Arc::new(Board::compile(&table, entries, None, now.unix));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
-        let status = Arc::new(Status::new(Clock::unix()));
+        let status = Arc::new(Status::new(Clock::unix(), Arc::clone(&live.metrics)));
         let identity = Identity::of(&files);
         let mut reloader = Reloader {
             structure: StructureFiles::new(&options.dir, &files, begun),

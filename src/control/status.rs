@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::archive::ArchiveReport;
+use super::archive::{ArchiveReport, Uploads};
 use super::audit::Writer;
 use super::figures::Figures;
 use super::observed::{Observed, observed};
@@ -16,7 +16,7 @@ use super::reports::{FileReport, SwitchReport, switch_reports};
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
 use crate::snapshot::{Live, Phase, Snapshot};
-use crate::telemetry::{KillOutcome, ListenerKind, ReloadResult};
+use crate::telemetry::{GatewayMetrics, KillOutcome, ListenerKind, ReloadResult};
 use crate::vocab::Clock;
 
 /// What control knows and the admin listener shows. Workers never touch it.
@@ -27,6 +27,7 @@ pub struct Status {
     started: Duration,
     told: Mutex<Told>,
     edits: Mutex<VecDeque<(u64, Arc<str>)>>,
+    uploads: Arc<Uploads>,
 }
 
 /// Most edits whose author is remembered until the file is read.
@@ -145,13 +146,19 @@ struct ConnectionsReport {
 }
 
 impl Status {
-    pub(super) fn new(started: Duration) -> Status {
+    pub(super) fn new(started: Duration, metrics: Arc<GatewayMetrics>) -> Status {
         Status {
             figures: Figures::default(),
             started,
             told: Mutex::default(),
             edits: Mutex::default(),
+            uploads: Arc::new(Uploads::new(metrics)),
         }
+    }
+
+    /// The archive's uploads.
+    pub(super) fn uploads(&self) -> Arc<Uploads> {
+        Arc::clone(&self.uploads)
     }
 
     /// Remembers who wrote the `switches.toml` of this digest, by the name of the token, so that
@@ -193,7 +200,7 @@ impl Status {
     pub fn report(&self, live: &Live) -> StatusReport {
         // Takes a while with many routes, so before the lock that reloads need.
         let observed = observed(&live.load().table.routes, Clock::now());
-        let archive = ArchiveReport::of(live);
+        let archive = ArchiveReport::of(live, &self.uploads);
         // In this order: what is told of a file comes after the snapshot that it led to.
         let told = self.told();
         let snapshot = live.load();

@@ -36,7 +36,8 @@ impl Signals {
         })
     }
 
-    async fn any(&mut self) -> &'static str {
+    /// Waits for one; its name.
+    pub async fn any(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -11,6 +11,7 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder, TextEncoder};
 
+use super::archive::UploadResult;
 use super::counters::Sample;
 use super::metrics::{GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
 use crate::vocab::{By, Clock, Reason};
@@ -188,7 +189,7 @@ impl GatewayMetrics {
         );
         f.gauge(
             "seawall_archive_oldest_seconds",
-            "Age of the oldest record in the journal; 0 without one.",
+            "Age of the oldest record that is in the journal alone; 0 without one.",
             &[],
             self.archive.oldest_seconds(Clock::unix()),
         );
@@ -198,6 +199,14 @@ impl GatewayMetrics {
             &[],
             &self.archive.commits.sample(),
         );
+        for (result, count) in UploadResult::NAMES.iter().zip(&self.archive.uploads) {
+            f.counter(
+                "seawall_archive_uploads_total",
+                "Tries to put an object into the archive's store.",
+                &[("result", result)],
+                read(count),
+            );
+        }
     }
 }
 

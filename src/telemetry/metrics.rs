@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::archive::ArchiveMetrics;
 use super::counters::{CodeCounters, Duration4, Histogram, Sample};
 use crate::vocab::{By, Reason};
 
@@ -220,40 +221,6 @@ impl EndpointMetrics {
 
     pub(crate) fn up(&self) -> f64 {
         f64::from(u8::from(!self.unreachable.load(Relaxed)))
-    }
-}
-
-/// What the archive's journal does.
-#[derive(Debug, Default)]
-pub struct ArchiveMetrics {
-    pub(crate) journal_bytes: AtomicU64,
-    /// When the oldest record was stored, in milliseconds since the Unix epoch; 0: there is none.
-    pub(crate) oldest_ms: AtomicU64,
-    pub(crate) commits: Histogram,
-}
-
-impl ArchiveMetrics {
-    /// States how many bytes the journal holds, and since when its oldest record.
-    pub fn hold(&self, bytes: u64, oldest: Option<Duration>) {
-        let oldest = oldest.unwrap_or_default().as_millis();
-        self.journal_bytes.store(bytes, Relaxed);
-        self.oldest_ms
-            .store(u64::try_from(oldest).unwrap_or_default(), Relaxed);
-    }
-
-    /// A group of records was written and synced, or could not be.
-    pub fn committed(&self, took: Duration) {
-        self.commits.observe(took);
-    }
-
-    /// The age of the oldest record at a time since the Unix epoch.
-    pub(crate) fn oldest_seconds(&self, now: Duration) -> f64 {
-        match self.oldest_ms.load(Relaxed) {
-            0 => 0.0,
-            oldest => now
-                .saturating_sub(Duration::from_millis(oldest))
-                .as_secs_f64(),
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Floor 2: metrics, logs, and what routes observe.
 
+mod archive;
 mod collect;
 mod counters;
 mod lines;
@@ -8,11 +9,12 @@ mod metrics;
 mod observe;
 mod sketch;
 
+pub use archive::{ArchiveMetrics, UploadResult};
 pub use counters::{Duration4, Histogram, Sample};
 pub use lines::{LineSink, LineWriter};
 pub use logging::{Logs, init, log_panics};
 pub use metrics::{
-    ArchiveMetrics, AttemptOutcome, EndpointMetrics, GatewayMetrics, KillOutcome, ListenerKind,
-    Mode3, ReloadResult, RouteMetrics, UpstreamMetrics,
+    AttemptOutcome, EndpointMetrics, GatewayMetrics, KillOutcome, ListenerKind, Mode3,
+    ReloadResult, RouteMetrics, UpstreamMetrics,
 };
 pub use observe::{ObserveKey, ObservedValue, Observer};

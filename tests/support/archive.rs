@@ -26,9 +26,16 @@ impl Shelf {
         self.directory.path().join(name)
     }
 
-    /// The configuration with a journal in the directory `a`.
+    /// The configuration with a journal in the directory `a`, where records stay.
     pub fn used_by(&self, config: Config) -> Config {
-        config.archive("journal", &format!("{:?}", self.path("a")))
+        let config = config.archive("journal", &format!("{:?}", self.path("a")));
+        config.archive("store", "\"off\"")
+    }
+
+    /// The same with a store in the directory `store`.
+    pub fn uploaded_by(&self, config: Config) -> Config {
+        let store = format!("file:{}", self.path("store").display());
+        self.used_by(config).archive("store", &format!("{store:?}"))
     }
 
     /// The records in the directory `a`, in their order.

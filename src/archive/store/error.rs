@@ -18,6 +18,8 @@ pub enum UrlProblem {
     Machine,
     /// No bucket or container.
     NoBucket,
+    /// `name:secret@bucket`.
+    Credentials,
     /// A query, a fragment, an empty or a relative part of the path.
     Path,
 }
@@ -90,7 +92,8 @@ pub enum StoreError {
 /// Characters of a service's answer that are told.
 const LONGEST: usize = 500;
 
-const FORMS: &str = "\"file:data/archive\", \"s3://bucket/prefix\", \"az://container/prefix\" \
+/// What `archive.store` takes.
+pub const FORMS: &str = "\"file:data/archive\", \"s3://bucket/prefix\", \"az://container/prefix\" \
     or \"gs://bucket/prefix\"";
 
 impl fmt::Display for StoreError {
@@ -151,6 +154,9 @@ impl fmt::Display for UrlProblem {
             UrlProblem::NoDirectory => "no directory after file:",
             UrlProblem::Machine => "file:// takes an absolute path: file:///data/archive",
             UrlProblem::NoBucket => "no bucket or container",
+            UrlProblem::Credentials => {
+                "credentials are read from the environment, not from the address"
+            }
             UrlProblem::Path => "a path has no query, no fragment, no empty part and no \"..\"",
         })
     }

@@ -1,6 +1,8 @@
 //! The key `archive.store`: reading it, and opening what it names.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
-use object_store::path::Path;
+use object_store::path::Path as Key;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 
 use super::error::{StoreError, UrlProblem};
@@ -18,6 +20,9 @@ use super::put::Store;
 /// Retries inside one request; the uploader waits and tries again by itself.
 const REQUEST_RETRIES: usize = 2;
 const REQUEST_RETRY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A file that shows whether a directory can be written to.
+const PROBE: &str = ".seawall-probe";
 
 /// Where the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,7 @@ enum Place {
         cloud: Cloud,
         /// Scheme and bucket, without the prefix.
         address: String,
-        prefix: Path,
+        prefix: Key,
     },
 }
 
@@ -148,6 +153,22 @@ impl StoreUrl {
         Ok(Store::remote(client, &self.text, prefix.clone()))
     }
 
+    /// Says what would keep `open` and uploads from working as far as this machine knows: whether
+    /// the directory can be made and written to, and whether settings are missing. Sends
+    /// nothing. A small file is written for a moment.
+    ///
+    /// # Errors
+    /// As those of `open`.
+    pub fn try_here(&self, environment: &[(String, String)]) -> Result<(), StoreError> {
+        match &self.place {
+            Place::Directory(path) => writable(path).map_err(|source| StoreError::Directory {
+                path: path.clone(),
+                source,
+            }),
+            Place::Bucket { .. } => self.open(environment, Existence::Required).map(drop),
+        }
+    }
+
     fn open_directory(&self, path: &PathBuf, existence: Existence) -> Result<Store, StoreError> {
         let failed = |source| StoreError::Directory {
             path: path.clone(),
@@ -168,6 +189,15 @@ impl StoreUrl {
         let client = client.with_fsync(true).with_automatic_cleanup(true);
         Ok(Store::local(Arc::new(client), &self.text, root))
     }
+}
+
+/// Whether files can be made there, or where the directory would be made.
+fn writable(path: &Path) -> io::Result<()> {
+    let absolute = std::path::absolute(path)?;
+    let there = absolute.ancestors().find(|path| path.exists());
+    let probe = there.unwrap_or(&absolute).join(PROBE);
+    File::create_new(&probe)?;
+    std::fs::remove_file(probe)
 }
 
 fn option<K: FromStr>(name: &str) -> Option<K> {
@@ -200,13 +230,16 @@ fn bucket(cloud: Cloud, scheme: &str, rest: &str) -> Result<Place, UrlProblem> {
     if name.is_empty() {
         return Err(UrlProblem::NoBucket);
     }
+    if name.contains(['@', ':']) {
+        return Err(UrlProblem::Credentials);
+    }
     if rest.contains(['?', '#']) || prefix.starts_with('/') {
         return Err(UrlProblem::Path);
     }
     Ok(Place::Bucket {
         cloud,
         address: format!("{scheme}://{name}"),
-        prefix: Path::parse(prefix).map_err(|_| UrlProblem::Path)?,
+        prefix: Key::parse(prefix).map_err(|_| UrlProblem::Path)?,
     })
 }
 
@@ -251,6 +284,7 @@ mod tests {
             ("file://data/archive", UrlProblem::Machine),
             ("s3:b", UrlProblem::NoBucket),
             ("az:///p", UrlProblem::NoBucket),
+            ("s3://id:secret@b/p", UrlProblem::Credentials),
             ("gs://b/p?x=1", UrlProblem::Path),
             ("s3://b/../p", UrlProblem::Path),
             ("s3://b//p", UrlProblem::Path),
@@ -285,6 +319,24 @@ mod tests {
         // A variable of another program is none of ours.
         let stray = [("timeout".to_owned(), "never".to_owned())];
         assert!(url.open(&stray, Existence::Made).is_ok());
+    }
+
+    #[test]
+    fn what_this_machine_knows_of_a_store_is_tried_without_a_trace() {
+        let scratch = tempfile::tempdir().unwrap();
+        let said = |url: String, variables: &[(String, String)]| {
+            let tried = StoreUrl::parse(&url).unwrap().try_here(variables);
+            tried.map_err(|error| error.to_string())
+        };
+        let root = scratch.path().display();
+        assert_eq!(said(format!("file:{root}/a/b"), &[]), Ok(()));
+        assert_eq!(said(format!("file:{root}"), &[]), Ok(()));
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        let error = said(format!("file:{root}/file/a"), &[]).unwrap_err();
+        assert!(error.contains("Not a directory"), "{error}");
+        let error = said("az://c".to_owned(), &[]).unwrap_err();
+        assert!(error.contains("AZURE_STORAGE_ACCOUNT_NAME"), "{error}");
     }
 
     #[test]

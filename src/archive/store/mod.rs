@@ -42,7 +42,7 @@ mod uploader;
 mod walk;
 mod watch;
 
-pub use error::{Act, StoreError, UrlProblem};
+pub use error::{Act, FORMS, StoreError, UrlProblem};
 pub(super) use fetch::{Attempts, ObjectText, PATIENCE};
 pub use ids::IdSet;
 pub use lines::{ObjectLines, VerifiedObject};

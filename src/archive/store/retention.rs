@@ -1,4 +1,4 @@
-//! `retain`: deletes what is old from the store, once an hour.
+//! `retain`: deletes what is old from the store, once an hour or more often.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use super::walk::Selection;
 use super::watch::{StoreEvent, StoreWatch};
 use crate::vocab::{Clock, QuantityError, parse_duration};
 
-/// Time between passes.
+/// Time between passes; shorter where `retain` is.
 const EVERY: Duration = Duration::from_secs(3600);
+const SHORTEST: Duration = Duration::from_secs(1);
 /// The same after a pass that ended at its bound.
 const AGAIN: Duration = Duration::from_secs(60);
 /// The first pass comes within this time, spread so that a fleet does not list as one.
@@ -70,15 +71,20 @@ impl Retention {
 
     /// Passes, for ever.
     pub(super) async fn run(&self, watch: &dyn StoreWatch) -> Infallible {
-        let mut wait = FIRST_WITHIN.mul_f64(pace::random());
+        let every = match self.retain {
+            Retain::Forever => EVERY,
+            // What is kept for minutes does not stay for an hour.
+            Retain::For(kept) => kept.clamp(SHORTEST, EVERY),
+        };
+        let mut wait = FIRST_WITHIN.min(every).mul_f64(pace::random());
         loop {
             tokio::time::sleep(wait).await;
-            wait = EVERY;
+            wait = every;
             let pass = self.store.retain(self.retain, Clock::unix(), MOST_DELETED);
             match pass.await {
                 Ok(Retained { deleted: 0, .. }) => {}
                 Ok(Retained { deleted, more }) => {
-                    wait = if more { AGAIN } else { EVERY };
+                    wait = if more { AGAIN.min(every) } else { every };
                     watch.happened(&StoreEvent::Retained { deleted, more });
                 }
                 Err(error) => watch.happened(&StoreEvent::RetainFailed(Arc::new(error))),

@@ -1,5 +1,6 @@
 //! What the uploader tells: for metrics and logs.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,22 @@ pub enum Obstacle {
     },
     /// The journal's writer does not answer.
     Writer,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::Store(error) => error.fmt(f),
+            Obstacle::Disk(error) => write!(f, "the journal cannot be read: {error}"),
+            Obstacle::Pages { unread } => {
+                write!(
+                    f,
+                    "the journal's disk gives errors for {unread} parts of a segment"
+                )
+            }
+            Obstacle::Writer => f.write_str("the journal's writer does not answer"),
+        }
+    }
 }
 
 /// What an operator should hear of.

@@ -9,6 +9,8 @@ use super::kind::{HEADER, Names, Plans, Presence, Shape, doc};
 use super::route::ROUTE;
 
 const ADDRESS: Kind = Pattern(r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$");
+/// A directory, or a bucket or container with a prefix; or none.
+const STORE: Kind = Pattern("^(off|file:.+|(s3|az|gs)://[^/@:]+(/.*)?)$");
 /// A range of addresses, or one address.
 pub(super) const RANGE: Kind = Pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 
@@ -128,6 +130,18 @@ static ARCHIVE: Shape = Shape {
             "Query parameters whose values are left out of records.",
         )
         .or("[\"token\"]"),
+        doc(
+            "store",
+            STORE,
+            "Where segments of the journal go once they are sealed: file:DIRECTORY, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX, with credentials from the environment; off keeps records in the journal.",
+        )
+        .or("\"file:data/archive\""),
+        doc(
+            "retain",
+            Either(&[PositiveDuration, OneOf(&["forever"])]),
+            "How long objects stay in the store.",
+        )
+        .or("\"30d\""),
     ],
     presence: Presence::Any,
 };

@@ -1,53 +1,77 @@
 //! Opens the journal when something may archive, keeps its limits as configured, logs what it does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use crate::archive::{Commit, DirectoryState, Event, Journal, Limits, Options, RealDisk, Watch};
+use super::requests;
+use super::uploads::Uploads;
+use crate::archive::{Commit, Event, Journal, Limits, Options, RealDisk, Watch, segment_names};
 use crate::config::ArchiveSettings;
 use crate::snapshot::{Live, Opened};
 use crate::telemetry::GatewayMetrics;
 use crate::vocab::Clock;
 
 /// Looks after the process's one journal, beside the requests.
-pub(super) struct Keeper {
+pub(in crate::control) struct Keeper {
     live: Arc<Live>,
+    uploads: Arc<Uploads>,
     /// A journal is open, or a thread is at it.
     begun: Arc<AtomicBool>,
     /// The limits that the journal knows.
     limits: Option<Limits>,
+    /// Why a journal would be opened although nothing may archive.
+    leftover: Option<Cause>,
+}
+
+/// Why the journal is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Something may archive.
+    Wanted,
+    /// At start: to bring what an earlier process left there into the store, if it left anything.
+    Leftover,
 }
 
 impl Keeper {
-    pub(super) fn new(live: Arc<Live>) -> Keeper {
+    pub(in crate::control) fn new(live: Arc<Live>, uploads: Arc<Uploads>) -> Keeper {
         Keeper {
             live,
+            uploads,
             begun: Arc::default(),
             limits: None,
+            leftover: Some(Cause::Leftover),
         }
     }
 
-    /// Opens the journal if something may archive now, and hands on changed limits. Touches no
-    /// disk itself. The receiver hears when a journal that this call began to open is there.
-    pub(super) fn look(&mut self) -> Option<Receiver<()>> {
+    /// Opens the journal if something may archive now, and hands on what changed in the
+    /// configuration. Touches no disk itself. The receiver hears when a journal that this call
+    /// began to open is there.
+    pub(in crate::control) fn look(&mut self) -> Option<Receiver<()>> {
         let snapshot = self.live.load();
         if let Some(opened) = self.live.archive.opened() {
-            adjust(&mut self.limits, opened, &snapshot.settings().archive);
+            let settings = &snapshot.settings().archive;
+            adjust(&mut self.limits, opened, settings);
+            self.uploads.follow(&opened.journal, settings);
             return None;
         }
-        if !snapshot.may_archive() || self.begun.swap(true, Relaxed) {
+        let leftover = self.leftover.take();
+        let cause = match snapshot.may_archive() {
+            true => Cause::Wanted,
+            false => leftover?,
+        };
+        if self.begun.swap(true, Relaxed) {
             return None;
         }
         let (done, opened) = sync_channel(1);
         let opening = Opening {
             live: Arc::clone(&self.live),
             begun: Arc::clone(&self.begun),
+            uploads: Arc::clone(&self.uploads),
             settings: snapshot.settings().archive.clone(),
+            cause,
             done,
         };
         let spawned = thread::Builder::new()
@@ -73,34 +97,70 @@ fn adjust(known: &mut Option<Limits>, opened: &Opened, settings: &ArchiveSetting
 /// Reading what the directories hold takes its time, and a disk may hang: a thread of its own.
 struct Opening {
     live: Arc<Live>,
+    uploads: Arc<Uploads>,
     begun: Arc<AtomicBool>,
     settings: ArchiveSettings,
+    cause: Cause,
     done: SyncSender<()>,
 }
 
 impl Opening {
     fn run(self) {
+        if self.cause == Cause::Leftover && !self.is_left_over() {
+            self.begun.store(false, Relaxed);
+            let _ = self.done.send(());
+            return;
+        }
+        let opened = self.open();
+        let _ = self.done.send(());
+        if let Some(journal) = opened {
+            // The thread goes on as the one that listens to `archive flush`.
+            let Opening {
+                live,
+                uploads,
+                settings,
+                ..
+            } = self;
+            let gateway = Arc::downgrade(&live);
+            drop(live);
+            requests::follow(&gateway, &settings.journal, &journal, &uploads);
+        }
+    }
+
+    /// Whether there is something to upload although nothing may archive.
+    fn is_left_over(&self) -> bool {
+        let holds = |directory| segment_names(&RealDisk, directory).is_ok_and(|s| !s.is_empty());
+        self.settings.store.is_some() && self.settings.journal.iter().any(|d| holds(d))
+    }
+
+    fn open(&self) -> Option<Journal> {
         let start = Clock::now();
         let mut options = Options::new(self.settings.journal.clone());
         options.copies = self.settings.copies;
         options.limits = self.settings.limits;
         let teller = Teller {
             metrics: Arc::clone(&self.live.metrics),
+            uploads: Arc::downgrade(&self.uploads),
         };
         match Journal::open(options, Arc::new(RealDisk), Arc::new(teller)) {
             Ok(journal) => {
                 let took = Clock::now().saturating_duration_since(start);
                 self.tell(&journal, took);
-                let settings = self.settings;
+                let opened = Opened {
+                    journal: journal.clone(),
+                    settings: self.settings.clone(),
+                };
                 // There is never a second one: only one thread is at it.
-                let _ = self.live.archive.put(Opened { journal, settings });
+                let _ = self.live.archive.put(opened);
+                self.uploads.follow(&journal, &self.settings);
+                Some(journal)
             }
             Err(error) => {
                 tracing::error!(%error, "the journal cannot be opened; trying again");
                 self.begun.store(false, Relaxed);
+                None
             }
         }
-        let _ = self.done.send(());
     }
 
     fn tell(&self, journal: &Journal, took: Duration) {
@@ -128,6 +188,8 @@ impl Opening {
 /// Counts and logs what the writer does. It must not block: log lines go through a thread.
 struct Teller {
     metrics: Arc<GatewayMetrics>,
+    /// Weak: the uploader holds the journal, whose writer holds this.
+    uploads: Weak<Uploads>,
 }
 
 impl Watch for Teller {
@@ -149,7 +211,12 @@ impl Watch for Teller {
                 segment,
                 records,
                 bytes,
-            } => tracing::info!(%segment, records, bytes, "segment sealed"),
+            } => {
+                tracing::info!(%segment, records, bytes, "segment sealed");
+                if let Some(uploads) = self.uploads.upgrade() {
+                    uploads.nudge();
+                }
+            }
             Event::TornTail {
                 path,
                 segment,
@@ -181,62 +248,5 @@ impl Watch for Teller {
                 "a segment of a later version is left alone"
             ),
         }
-    }
-}
-
-/// `archive` in the status, while a journal is open.
-#[derive(Debug, Serialize)]
-pub(super) struct ArchiveReport {
-    directories: Vec<DirectoryReport>,
-    copies: usize,
-    journal_bytes: u64,
-    max_bytes: u64,
-    segments: u64,
-    records: u64,
-    oldest_seconds: f64,
-    buffered_bytes: u64,
-    max_buffer: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct DirectoryReport {
-    path: String,
-    usable: bool,
-    fault: Option<String>,
-}
-
-impl DirectoryReport {
-    fn of(state: &DirectoryState) -> DirectoryReport {
-        DirectoryReport {
-            path: state.path.display().to_string(),
-            usable: state.fault.is_none(),
-            fault: state.fault.map(|fault| fault.to_string()),
-        }
-    }
-}
-
-impl ArchiveReport {
-    /// `None` while no journal is open.
-    pub(super) fn of(live: &Live) -> Option<ArchiveReport> {
-        let opened = live.archive.opened()?;
-        let figures = opened.journal.figures();
-        let snapshot = live.load();
-        let limits = snapshot.settings().archive.limits;
-        let age = |oldest| Clock::unix().saturating_sub(oldest).as_secs_f64();
-        Some(ArchiveReport {
-            directories: figures
-                .directories
-                .iter()
-                .map(DirectoryReport::of)
-                .collect(),
-            copies: opened.settings.copies,
-            journal_bytes: figures.bytes,
-            max_bytes: limits.max_bytes,
-            segments: figures.segments,
-            records: figures.records,
-            oldest_seconds: figures.oldest.map_or(0.0, age),
-            buffered_bytes: figures.buffered,
-            max_buffer: limits.max_buffer,
-        })
     }
 }
