@@ -502,7 +502,7 @@ impl Source {
             return;
         }
         let objects = open().filter(|reader| reader.held() > 0).count();
-        let part = (self.room / objects.max(1)).max(LEAST);
+        let part = (self.room / objects.max(1)).max(LEAST.min(self.room));
         for reader in self.readers.iter_mut().flatten() {
             if reader.held() > part {
                 reader.trim(part);
@@ -529,6 +529,8 @@ fn hours(wanted: &Wanted) -> Selection {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 #[path = "source_tests.rs"]
 mod tests;
