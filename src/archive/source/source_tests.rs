@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::super::Growth;
+use super::super::store::Selection;
 use super::super::store::trial::{Site, keep_all, place, run, wait_for};
 use super::*;
 
