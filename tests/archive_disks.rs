@@ -129,6 +129,8 @@ fn three(upstream: &Upstream, directories: &[&Path]) -> Config {
         .route("other", &route("other", ""))
         .switches("[kill]\nusual = \"archive\"\nextra = \"archive\"\n")
         .archive("journal", &format!("{directories:?}"))
+        // A store that cannot be reached: all that was kept stays in the journal.
+        .archive("store", "\"file:/dev/null/archive\"")
 }
 
 /// What clients were told, by status.

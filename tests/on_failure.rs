@@ -17,7 +17,9 @@ fn outcome(name: &'static str) -> [(&'static str, &'static str); 3] {
 fn open_at(shelf: &Shelf, endpoints: &[String], keys: &str) -> Config {
     let route = "path = \"/{*rest}\"\nupstream = \"u\"\non_failure = \"open\"\n\
                  kill_switch = { mode = \"archive\" }";
-    let config = Config::new().endpoints("u", endpoints, "");
+    let config = Config::new()
+        .endpoints("u", endpoints, "connect_timeout = \"9s\"")
+        .defaults("timeout", "\"9s\"");
     shelf.used_by(config.route("any", &format!("{route}\n{keys}")))
 }
 
@@ -45,8 +47,13 @@ fn pattern(bytes: u32) -> Vec<u8> {
 #[track_caller]
 fn assert_kept(endpoint: &str, cause: &str, maybe_processed: bool) {
     let shelf = Shelf::new();
-    let keys = "timeout = \"300ms\"\nrequest_headers = { remove = [\"x-mine\"] }";
-    let gateway = Gateway::start(&open_at(&shelf, &[endpoint.to_owned()], keys));
+    // Long for a busy machine, unless it is waited for.
+    let timeout = match cause {
+        "upstream_timeout" => "300ms",
+        _ => "9s",
+    };
+    let keys = format!("timeout = \"{timeout}\"\nrequest_headers = {{ remove = [\"x-mine\"] }}");
+    let gateway = Gateway::start(&open_at(&shelf, &[endpoint.to_owned()], &keys));
     let mut client = gateway.connect();
     let body = pattern(20_000);
     let head = "POST /stats/7?a=b%20c HTTP/1.1\r\nhost: test\r\nX-Mine: One\r\n\

@@ -67,7 +67,8 @@ fn a_disk_that_hangs_answers_in_time_and_what_waits_behind_it_is_busy() {
         // What the disk took after all is told apart: two were acknowledged.
         let figures = journal.figures();
         assert_eq!(figures.records, 2 + figures.late);
-        assert_eq!(figures.late, 1);
+        // One at least was being written; those behind it had nobody waiting any more.
+        assert!((1..=slow as u64).contains(&figures.late), "{figures:?}");
     });
 }
 
