@@ -23,7 +23,7 @@
 //!    objects on their way, each of at most `OBJECT_BYTES`, with zstd's own state: below 64 MiB
 //!    in use, and beside it three times the longest record where one is longer than an object.
 //!    One thread packs, with buffers that it keeps (`packing`). Measured with the gateway's
-//!    allocator: 41 to 48 MiB above the start (`benches/store`).
+//!    allocator: 28 to 54 MiB above the start (`benches/store`).
 
 mod error;
 mod lines;
