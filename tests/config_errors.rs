@@ -338,8 +338,6 @@ concurrency = "adaptive"
 endpoints = ["http://b"]
 balance = "hash:header:x"
 concurrency = 5
-[defaults]
-on_failure = "open"
 "#
     ));
 }
@@ -693,6 +691,37 @@ endpoints = ["http://127.0.0.1:9001"]
 path = "/x"
 upstream = "up"
 on_failure = "ajar"
+[routes.y]
+path = "/y"
+upstream = "up"
+on_failure = "open"
+[routes.z]
+path = "/z"
+upstream = "up"
+on_failure = "open"
+kill_switch = { mode = "archive" }
+"#
+    ));
+}
+
+#[test]
+fn on_failure_by_default_needs_the_mode_in_each_route() {
+    insta::assert_snapshot!(structure(
+        r#"[upstreams.up]
+endpoints = ["http://127.0.0.1:9001"]
+[defaults]
+on_failure = "open"
+[routes.x]
+path = "/x"
+upstream = "up"
+kill_switch = { mode = "drop" }
+[routes.y]
+path = "/y"
+upstream = "up"
+kill_switch = { mode = "archive" }
+[routes.z]
+path = "/z"
+respond = { body = "z" }
 "#
     ));
 }

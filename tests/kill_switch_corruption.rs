@@ -24,7 +24,7 @@ const SAFE: Duration = Duration::from_millis(900);
 const CORRUPTIONS: usize = 1000;
 
 /// What is thrown below the shipped comments; the mark tells that a neighbour was taken.
-const THROWN: &str = r#"report-suspicious = "drop"
+const THROWN: &str = r#"report-suspicious = "archive"
 leaderboard = { mode = "drop", percent = 50, until = 2036-11-06T09:00:00Z, reason = "INC-42: disks at their limit", owner = "amy" }
 join-match = { mode = "reject", retry_after = "30s", when = { headers = { x-client-version = { prefix = "1.0." } } } }
 friends = [

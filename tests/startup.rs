@@ -115,7 +115,6 @@ fn keys_of_later_versions_are_refused_and_never_ignored() {
         ("retry", "retry = { attempts = 2 }"),
         ("rate", "rate_limit = { rate = \"5/s\" }"),
         ("breaker", "breaker = { consecutive_failures = 3 }"),
-        ("open", "on_failure = \"open\""),
     ] {
         let keys = format!("path = \"/{name}\"\nupstream = \"u\"\n{keys}");
         let config = base().endpoints("u", &["http://127.0.0.1:9".to_owned()], "");

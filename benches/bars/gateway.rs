@@ -98,6 +98,58 @@ impl Gateway {
         }
     }
 
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    /// The fields of the first log line with that message; waits for it.
+    pub(crate) fn line(&self, message: &str) -> io::Result<Value> {
+        let line = self.wait_for(|line| line.says(message))?;
+        Ok(line.fields.get("fields").unwrap_or(&line.fields).clone())
+    }
+
+    /// Keeps all its threads on the first CPU.
+    pub(crate) fn pin(&self) -> io::Result<()> {
+        let id = self.child.id().to_string();
+        let mut taskset = Command::new("taskset");
+        let output = taskset.args(["-a", "-c", "-p", "0", &id]).output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            )),
+        }
+    }
+
+    /// User and system time of all its threads, as the kernel counts them: in 10 ms.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields = text.rsplit(')').next().unwrap_or_default();
+        let times = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
+    /// Bytes of memory that it holds now.
+    pub(crate) fn memory(&self) -> io::Result<u64> {
+        self.memory_line("VmRSS:")
+    }
+
+    /// Most bytes of memory that it has held.
+    pub(crate) fn peak_memory(&self) -> io::Result<u64> {
+        self.memory_line("VmHWM:")
+    }
+
+    fn memory_line(&self, name: &str) -> io::Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.map(|kib| 1024 * kib)
+            .ok_or_else(|| io::Error::other("no memory in /proc"))
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn wait_for_end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         let start = Instant::now();
@@ -174,8 +226,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.kill();
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tempfile::TempDir;
@@ -22,6 +22,10 @@ pub(crate) struct Structure {
     pub(crate) drain_delay: &'static str,
     /// Anything that tells one structure from the next: the route `version` answers it.
     pub(crate) version: u32,
+    /// `server.workers`; 0 is one for each CPU.
+    pub(crate) workers: usize,
+    /// `archive.durability`; with it there are a journal and the route `kept`.
+    pub(crate) durability: Option<&'static str>,
 }
 
 impl Structure {
@@ -32,23 +36,26 @@ impl Structure {
             routes,
             drain_delay: "0s",
             version: 0,
+            workers: 0,
+            durability: None,
         }
     }
 
     /// The file. Routes: `probe` and `spare` can be killed, `version` answers by itself, and
     /// `r0`, `r1` and so on fill up the number.
-    fn render(&self) -> String {
+    fn render(&self, journal: &Path) -> String {
         let endpoints: Vec<String> = self
             .endpoints
             .iter()
             .map(|endpoint| format!("\"http://{endpoint}\""))
             .collect();
         let mut text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"{}\"\n\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"{}\"\nworkers = {}\n\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\n\
              [upstreams.service]\nendpoints = [{}]\n\n\
              [routes.version]\npath = \"/version\"\nrespond = {{ status = 200, body = \"{}\" }}\n\n",
             self.drain_delay,
+            self.workers,
             endpoints.join(", "),
             self.version,
         );
@@ -58,6 +65,15 @@ impl Structure {
                 text,
                 "[routes.{name}]\npath = \"/{name}/\"\nupstream = \"service\"\n\
                  kill_switch = {{ mode = \"drop\", body = '{killed}', restore = \"0s\" }}\n\n",
+            );
+        }
+        if let Some(durability) = self.durability {
+            let _ = write!(
+                text,
+                "[archive]\njournal = {journal:?}\ndurability = \"{durability}\"\n\n\
+                 [routes.kept]\npath = \"/kept/\"\nupstream = \"service\"\n\
+                 kill_switch = {{ mode = \"archive\", body = '{killed}', restore = \"0s\", \
+                 archive_quota = \"100%\" }}\n\n",
             );
         }
         for index in 0..self.routes - 3 {
@@ -95,9 +111,14 @@ impl Layout {
         self.scratch.path().join("config")
     }
 
+    /// Where the archive's journal is.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.scratch.path().join("journal")
+    }
+
     /// Puts a structure in place; gives the moment before the rename.
     pub(crate) fn write_structure(&self, structure: &Structure) -> io::Result<Instant> {
-        self.put("seawall.toml", &structure.render())
+        self.put("seawall.toml", &structure.render(&self.journal()))
     }
 
     /// Puts switches in place, given what stands under `[kill]`; gives the moment before the

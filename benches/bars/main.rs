@@ -9,14 +9,21 @@
     reason = "measures real time, which `vocab::Clock` is there to replace in the product"
 )]
 
+mod archive_cost;
+mod archive_crash;
 mod client;
+mod disk;
 mod drain;
 mod endpoint;
 mod gateway;
+mod journal;
 mod kill;
 mod layout;
 mod load;
+mod memory;
 mod reload;
+mod replay;
+mod swarm;
 mod throw;
 mod traffic;
 mod upstream;
@@ -27,6 +34,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// As in the gateway: the journal frees on one thread what was made on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str = "\
 Measures Seawall's promises that have a figure.
@@ -40,6 +51,12 @@ bars (all, when none is named):
   load      10,000 routes: from start to ready, and from a rename to the new structure in force
   endpoint  one of two endpoints killed and restarted under load: cut requests, lost connections
   drain     SIGTERM under load: cut requests
+  archive-cost   CPU of an archived request over that of a dropped one
+  archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
+  journal        records a second with fsync beside a plain writer; time to the acknowledgement
+  disk           another route while the journal's disk is full or read-only, the store away; needs root
+  memory         1,000 clients send 1 MiB each into the archive: resident memory
+  replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -95,13 +112,19 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 6] = [
+const BARS: [(&str, Bar); 12] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
     ("load", load::measure),
     ("endpoint", endpoint::measure),
     ("drain", drain::measure),
+    ("archive-cost", archive_cost::measure),
+    ("archive-crash", archive_crash::measure),
+    ("journal", journal::measure),
+    ("disk", disk::measure),
+    ("memory", memory::measure),
+    ("replay", replay::measure),
 ];
 
 /// What the command line asks for.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::buffer::Reservation;
 use super::catalog::Counted;
-use super::desk::{Answers, Waiter};
+use super::desk::{Answers, Late, Waiter};
 use super::id::Ulid;
 use super::options::{Answer, Failed};
 use super::record::Record;
 use super::redaction::Redaction;
-use super::segment::{FRAME_HEAD, Frames, Kind, MAX_PAYLOAD};
+use super::segment::{FRAME_HEAD, Frames, Kind, MAX_PAYLOAD, RouteShare};
 
 /// A record on its way to the journal.
 #[derive(Debug)]
@@ -37,22 +37,39 @@ pub(crate) struct Waiting {
 pub(crate) struct Batch {
     buffer: Vec<u8>,
     frames: Vec<Framed>,
-    routes: HashMap<Arc<str>, u64>,
+    routes: Vec<Held>,
+    positions: HashMap<Arc<str>, usize>,
 }
 
 struct Framed {
     start: usize,
     end: usize,
     id: Ulid,
-    route: Arc<str>,
     waiter: Waiter,
     _reservation: Reservation,
 }
 
-/// A record that is in the batch, before it is decided whether it stays.
+/// What one route has.
+struct Held {
+    route: Arc<str>,
+    /// Bytes in the journal before this batch, each copy counted.
+    before: u64,
+    /// The first and the last id in the batch.
+    ids: (Ulid, Ulid),
+    share: RouteShare,
+}
+
+/// What there would be with a record that is in the batch, before it is decided whether it
+/// stays.
 pub(crate) struct Added {
+    /// Bytes of its route in the journal before this batch, each copy counted.
+    pub(crate) route_before: u64,
+    /// Bytes of its route in the batch.
+    pub(crate) route_bytes: u64,
+    /// Bytes of the batch.
     pub(crate) bytes: u64,
-    pub(crate) batch_bytes: u64,
+    /// Bytes that its route may have.
+    pub(crate) quota: u64,
 }
 
 impl Batch {
@@ -64,47 +81,69 @@ impl Batch {
         self.frames.len() as u64
     }
 
-    /// Bytes that records of a route have in the batch.
-    pub(crate) fn route_bytes(&self, route: &str) -> u64 {
-        self.routes.get(route).copied().unwrap_or_default()
+    /// The position of a route, which is most often that of the record before. What it has in
+    /// the journal is asked for once.
+    fn position(&mut self, route: &Arc<str>, before: impl FnOnce() -> u64) -> usize {
+        let last = self.routes.len().wrapping_sub(1);
+        match self.routes.get(last) {
+            Some(held) if Arc::ptr_eq(&held.route, route) => return last,
+            Some(_) | None => {}
+        }
+        if let Some(position) = self.positions.get(route) {
+            return *position;
+        }
+        self.routes.push(Held {
+            route: route.clone(),
+            before: before(),
+            ids: Default::default(),
+            share: RouteShare::default(),
+        });
+        self.positions.insert(route.clone(), self.routes.len() - 1);
+        self.routes.len() - 1
     }
 
-    /// Encodes a record behind the others. `admit` may refuse it, once its length is known.
+    /// Encodes a record behind the others. `admit` may refuse it, once its length is known;
+    /// `before` says what its route has in the journal.
     pub(crate) fn add(
         &mut self,
         id: Ulid,
         waiting: Waiting,
-        admit: impl FnOnce(&Batch, Added) -> Result<(), Answer>,
+        before: impl FnOnce(&str) -> u64,
+        admit: impl FnOnce(Added) -> Result<(), Answer>,
     ) -> Result<(), Answer> {
         let Waiting { submission, waiter } = waiting;
         let start = self.buffer.len();
         self.buffer.resize(start + FRAME_HEAD, 0);
-        let encoded = submission
-            .record
-            .encode(id, &submission.redaction, &mut self.buffer);
-        let length = self.buffer.len() - start - FRAME_HEAD;
+        let record = submission.record;
+        let encoded = record.encode(id, &submission.redaction, &mut self.buffer);
+        let bytes = (self.buffer.len() - start) as u64;
+        let position = self.position(&record.route, || before(&record.route));
+        let held = &self.routes[position];
         let verdict = match encoded {
-            Ok(()) if length <= MAX_PAYLOAD => {
-                let added = Added {
-                    bytes: (FRAME_HEAD + length) as u64,
-                    batch_bytes: self.bytes(),
-                };
-                admit(self, added)
-            }
+            Ok(()) if bytes <= (FRAME_HEAD + MAX_PAYLOAD) as u64 => admit(Added {
+                route_before: held.before,
+                route_bytes: held.share.bytes + bytes,
+                bytes: self.bytes(),
+                quota: submission.quota,
+            }),
             Ok(()) | Err(_) => Err(Answer::Failed(Failed::TooLong)),
         };
         if let Err(refusal) = verdict {
             self.buffer.truncate(start);
-            waiter.send(refusal);
+            waiter.refuse(refusal);
             return Err(refusal);
         }
-        let route = submission.record.route;
-        *self.routes.entry(route.clone()).or_default() += (FRAME_HEAD + length) as u64;
+        let held = &mut self.routes[position];
+        if held.share.records == 0 {
+            held.ids.0 = id;
+        }
+        held.ids.1 = id;
+        held.share.records += 1;
+        held.share.bytes += bytes;
         self.frames.push(Framed {
             start,
             end: self.buffer.len(),
             id,
-            route,
             waiter,
             _reservation: submission.reservation,
         });
@@ -124,26 +163,28 @@ impl Batch {
         crc32c::crc32c_append(before, &self.buffer)
     }
 
+    /// By route.
     pub(crate) fn counted(&self) -> impl Iterator<Item = Counted<'_>> {
-        self.frames.iter().map(|frame| Counted {
-            id: frame.id,
-            route: &frame.route,
-            bytes: (frame.end - frame.start) as u64,
+        let stored = self.routes.iter().filter(|held| held.share.records > 0);
+        stored.map(|held| Counted {
+            ids: held.ids,
+            route: &held.route,
+            share: held.share,
         })
     }
 
     /// Tells all waiters that their record is kept.
-    pub(crate) fn stored(&mut self) {
-        self.answer(|id| Answer::Stored { id });
+    pub(crate) fn stored(&mut self, late: &Late) {
+        self.answer(late, |id| Answer::Stored { id });
     }
 
     /// Tells all waiters that their record is not kept.
-    pub(crate) fn refused(&mut self, answer: Answer) {
-        self.answer(|_| answer);
+    pub(crate) fn refused(&mut self, late: &Late, answer: Answer) {
+        self.answer(late, |_| answer);
     }
 
-    fn answer(&mut self, answer: impl Fn(Ulid) -> Answer) {
-        let mut answers = Answers::default();
+    fn answer(&mut self, late: &Late, answer: impl Fn(Ulid) -> Answer) {
+        let mut answers = Answers::new(late);
         for frame in self.frames.drain(..) {
             answers.add(frame.waiter, answer(frame.id));
         }
@@ -154,6 +195,7 @@ impl Batch {
     pub(crate) fn clear(&mut self, keep: usize) {
         self.frames.clear();
         self.routes.clear();
+        self.positions.clear();
         self.buffer.clear();
         self.buffer.shrink_to(keep);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::id::{SegmentId, Ulid};
-use super::segment::{HEAD_BYTES, Summary};
+use super::segment::{HEAD_BYTES, RouteShare, Summary};
 
 /// One file of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +58,12 @@ pub(crate) struct Catalog {
     routes: HashMap<Arc<str>, u64>,
 }
 
-/// One record that was stored, for the count.
+/// Records of one route that were stored, for the count.
 pub(crate) struct Counted<'a> {
-    pub(crate) id: Ulid,
+    /// The first and the last.
+    pub(crate) ids: (Ulid, Ulid),
     pub(crate) route: &'a Arc<str>,
-    pub(crate) bytes: u64,
+    pub(crate) share: RouteShare,
 }
 
 impl Catalog {
@@ -137,9 +138,9 @@ impl Catalog {
             copy.bytes = end;
         }
         info.summary.checksum = checksum;
-        for record in records {
-            info.summary.count(record.id, record.route, record.bytes);
-            *self.routes.entry(record.route.clone()).or_default() += record.bytes * copies;
+        for Counted { ids, route, share } in records {
+            info.summary.count_all(ids, route, share);
+            *self.routes.entry(route.clone()).or_default() += share.bytes * copies;
         }
     }
 
@@ -214,9 +215,12 @@ mod tests {
         assert_eq!(catalog.bytes(), 2 * HEAD_BYTES);
         let route: Arc<str> = "r".into();
         let record = Counted {
-            id: Ulid(9),
+            ids: (Ulid(9), Ulid(9)),
             route: &route,
-            bytes: 10,
+            share: RouteShare {
+                records: 1,
+                bytes: 10,
+            },
         };
         catalog.committed(id, HEAD_BYTES + 10, 7, std::iter::once(record));
         assert_eq!(catalog.bytes(), 2 * (HEAD_BYTES + 10));

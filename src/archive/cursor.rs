@@ -264,7 +264,7 @@ pub fn segments_in(disk: &dyn Disk, directories: &[PathBuf]) -> io::Result<Vec<S
                     let path = directory.join(file_name(found.segment));
                     let file = match disk.open(&path, Access::Read) {
                         Ok(file) => file,
-                        // Sealed, uploaded and removed meanwhile.
+                        // Sealed, uploaded and removed since the survey.
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                         Err(error) => return Err(error),
                     };

@@ -4,6 +4,9 @@
 //! one worker, so their answers travel together: the writer wakes one task of the worker, and
 //! that one wakes the others, which on its own thread costs nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Submission;
@@ -13,11 +16,14 @@ use super::options::Answer;
 /// Commits whose answers may wait to be handed out.
 const COMMITS: usize = 64;
 
+/// Where the answers of one worker go.
+pub(crate) type Deliver = mpsc::Sender<Vec<Delivery>>;
+
 /// One worker's way to the journal.
 #[derive(Clone, Debug)]
 pub struct Desk {
     journal: Journal,
-    deliver: mpsc::Sender<Vec<Delivery>>,
+    deliver: Deliver,
 }
 
 /// The task that hands out the answers; it runs on the worker that stores. While it exists and
@@ -25,6 +31,7 @@ pub struct Desk {
 #[derive(Debug)]
 #[must_use = "a worker must run it"]
 pub struct Deliveries {
+    late: Arc<Late>,
     answers: mpsc::Receiver<Vec<Delivery>>,
 }
 
@@ -34,16 +41,35 @@ pub(crate) struct Delivery {
     answer: Answer,
 }
 
+/// Records that were stored after whoever waited for them had been told that they were not.
+#[derive(Debug, Default)]
+pub(crate) struct Late(AtomicU64);
+
+impl Late {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn hand_over(&self, waiter: oneshot::Sender<Answer>, answer: Answer) {
+        if let Err(Answer::Stored { .. }) = waiter.send(answer) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 /// Who waits for an answer, and how it gets there.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     answer: oneshot::Sender<Answer>,
-    desk: Option<mpsc::Sender<Vec<Delivery>>>,
+    desk: Option<Deliver>,
 }
 
 impl Waiter {
-    pub(crate) fn direct(answer: oneshot::Sender<Answer>) -> Waiter {
-        Waiter { answer, desk: None }
+    pub(crate) fn new(answer: oneshot::Sender<Answer>, desk: Option<&Deliver>) -> Waiter {
+        Waiter {
+            answer,
+            desk: desk.cloned(),
+        }
     }
 
     /// True when nobody waits any more.
@@ -51,22 +77,29 @@ impl Waiter {
         self.answer.is_closed()
     }
 
-    /// Answers one waiter by itself. One that went away meanwhile is no matter.
-    pub(crate) fn send(self, answer: Answer) {
+    /// Tells one waiter by itself that its record is not stored.
+    pub(crate) fn refuse(self, answer: Answer) {
         let _ = self.answer.send(answer);
     }
 }
 
 /// The answers of one commit, by desk: each worker is woken once.
-#[derive(Default)]
-pub(crate) struct Answers {
-    desks: Vec<(mpsc::Sender<Vec<Delivery>>, Vec<Delivery>)>,
+pub(crate) struct Answers<'a> {
+    late: &'a Late,
+    desks: Vec<(Deliver, Vec<Delivery>)>,
 }
 
-impl Answers {
+impl<'a> Answers<'a> {
+    pub(crate) fn new(late: &'a Late) -> Answers<'a> {
+        Answers {
+            late,
+            desks: Vec::new(),
+        }
+    }
+
     pub(crate) fn add(&mut self, waiter: Waiter, answer: Answer) {
         let Some(desk) = waiter.desk else {
-            return waiter.send(answer);
+            return self.late.hand_over(waiter.answer, answer);
         };
         let delivery = Delivery {
             waiter: waiter.answer,
@@ -85,7 +118,7 @@ impl Answers {
             // No room, or no task: then by the long way.
             if let Err(error) = desk.try_send(deliveries) {
                 for delivery in error.into_inner() {
-                    let _ = delivery.waiter.send(delivery.answer);
+                    self.late.hand_over(delivery.waiter, delivery.answer);
                 }
             }
         }
@@ -93,9 +126,9 @@ impl Answers {
 }
 
 impl Desk {
-    pub(crate) fn new(journal: Journal) -> (Desk, Deliveries) {
+    pub(crate) fn new(journal: Journal, late: Arc<Late>) -> (Desk, Deliveries) {
         let (deliver, answers) = mpsc::channel(COMMITS);
-        (Desk { journal, deliver }, Deliveries { answers })
+        (Desk { journal, deliver }, Deliveries { late, answers })
     }
 
     /// The journal behind it.
@@ -103,14 +136,10 @@ impl Desk {
         &self.journal
     }
 
-    /// As `Journal::store`, at less cost.
-    pub async fn store(&self, submission: Submission) -> Answer {
-        let deliver = self.deliver.clone();
-        let waiter = |answer| Waiter {
-            answer,
-            desk: Some(deliver),
-        };
-        self.journal.submit(submission, waiter).await
+    /// As `Journal::store`, at less cost. The record is handed over before the future is
+    /// polled.
+    pub fn store(&self, submission: Submission) -> impl Future<Output = Answer> + Send + use<> {
+        self.journal.submit(submission, Some(&self.deliver))
     }
 }
 
@@ -119,7 +148,7 @@ impl Deliveries {
     pub async fn run(mut self) {
         while let Some(deliveries) = self.answers.recv().await {
             for delivery in deliveries {
-                let _ = delivery.waiter.send(delivery.answer);
+                self.late.hand_over(delivery.waiter, delivery.answer);
             }
         }
     }

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 use super::batch::{Submission, Waiting};
 use super::buffer::Reservation;
 use super::catalog::SegmentInfo;
-use super::desk::{Deliveries, Desk, Waiter};
+use super::desk::{Deliver, Deliveries, Desk, Waiter};
 use super::files::Disk;
 use super::id::SegmentId;
 use super::options::{
     Answer, Busy, Commit, DirectoryState, Durability, Failed, Limits, Options, Watch,
 };
+use super::patient::PatientDisk;
 use super::writer::{Moment, Removal, Shared, Surroundings, Writer};
 use crate::vocab::Clock;
 
@@ -81,6 +82,9 @@ pub struct Figures {
     pub records: u64,
     /// When the oldest record was stored, since the Unix epoch.
     pub oldest: Option<Duration>,
+    /// Records that were stored after their submitters had been told that they were not: the
+    /// disk was slow. The journal has so many more than were acknowledged.
+    pub late: u64,
     /// Each directory.
     pub directories: Vec<DirectoryState>,
 }
@@ -128,6 +132,14 @@ impl Journal {
             answer_within: options.answer_within,
         };
         let group_bytes = options.batch_bytes;
+        // Where there is but one, nothing is won by giving up on it.
+        let disk: Arc<dyn Disk> = match directories {
+            1 => disk,
+            _ => {
+                let patient = PatientDisk::new(disk, &options.directories, options.patience);
+                Arc::new(patient.map_err(OpenError::Thread)?)
+            }
+        };
         let around = Surroundings {
             disk,
             watch: watch.clone(),
@@ -160,35 +172,53 @@ impl Journal {
     /// Hands a record to the writer and waits until it is decided, for `answer_within` at most.
     /// Dropping the future withdraws a record that is not yet being written.
     pub async fn store(&self, submission: Submission) -> Answer {
-        self.submit(submission, Waiter::direct).await
+        self.submit(submission, None).await
     }
 
     /// A way to store that costs a worker less; its `Deliveries` must run on that worker.
     pub fn desk(&self) -> (Desk, Deliveries) {
-        Desk::new(self.clone())
+        Desk::new(self.clone(), Arc::clone(&self.shared.late))
     }
 
-    pub(crate) async fn submit(
+    /// Hands a record over at once; the future is small, for the record is no part of it.
+    pub(crate) fn submit(
+        &self,
+        submission: Submission,
+        deliver: Option<&Deliver>,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let handed_over = self.hand_over(submission, deliver);
+        let patience = self.answer_within;
+        async move {
+            let mut answer = match handed_over {
+                Ok(answer) => answer,
+                Err(answer) => return answer,
+            };
+            match tokio::time::timeout(patience, &mut answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Answer::Failed(Failed::Closed),
+                Err(_) => {
+                    // From here on it is late; what came at the last moment is not.
+                    answer.close();
+                    answer.try_recv().unwrap_or(Answer::Failed(Failed::Slow))
+                }
+            }
+        }
+    }
+
+    fn hand_over(
         &self,
         mut submission: Submission,
-        waiter: impl FnOnce(oneshot::Sender<Answer>) -> Waiter,
-    ) -> Answer {
+        deliver: Option<&Deliver>,
+    ) -> Result<oneshot::Receiver<Answer>, Answer> {
         let head = submission.record.head_bytes();
-        if let Err(busy) = submission.reservation.grow(head) {
-            return Answer::Busy(busy);
-        }
+        submission.reservation.grow(head).map_err(Answer::Busy)?;
         let (sender, answer) = oneshot::channel();
-        let waiter = waiter(sender);
+        let waiter = Waiter::new(sender, deliver);
         let waiting = Box::new(Waiting { submission, waiter });
         match self.queue.try_send(Command::Store(waiting)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Answer::Busy(Busy),
-            Err(TrySendError::Disconnected(_)) => return Answer::Failed(Failed::Closed),
-        }
-        match tokio::time::timeout(self.answer_within, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Answer::Failed(Failed::Closed),
-            Err(_) => Answer::Failed(Failed::Slow),
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => Err(Answer::Busy(Busy)),
+            Err(TrySendError::Disconnected(_)) => Err(Answer::Failed(Failed::Closed)),
         }
     }
 
@@ -253,6 +283,7 @@ impl Journal {
             oldest: oldest
                 .next()
                 .map(|id| Duration::from_millis(id.timestamp_ms())),
+            late: self.shared.late.count(),
             directories,
         }
     }

@@ -64,6 +64,10 @@ fn a_disk_that_hangs_answers_in_time_and_what_waits_behind_it_is_busy() {
         wait_for("room in the queue", || journal.figures().buffered == 0).await;
         stored(store(&journal, 5, 10).await);
         journal.close().await;
+        // What the disk took after all is told apart: two were acknowledged.
+        let figures = journal.figures();
+        assert_eq!(figures.records, 2 + figures.late);
+        assert_eq!(figures.late, 1);
     });
 }
 

@@ -16,6 +16,7 @@ mod files;
 mod id;
 mod journal;
 mod options;
+mod patient;
 mod record;
 mod recover;
 mod redaction;
@@ -25,6 +26,7 @@ mod segment;
 mod sim;
 #[cfg(test)]
 mod sim_world;
+pub mod source;
 pub mod store;
 mod upkeep;
 mod writer;
@@ -50,3 +52,10 @@ pub use writer::Removal;
 mod proof;
 #[cfg(test)]
 mod trial;
+
+/// Readers of tests do not wait long.
+#[cfg(test)]
+const PATIENCE_OF_TESTS: Backoff = Backoff {
+    first: std::time::Duration::from_millis(1),
+    longest: std::time::Duration::from_millis(5),
+};

@@ -240,16 +240,22 @@ pub struct Summary {
 impl Summary {
     /// Counts one record. The checksum is the caller's: it sees whole batches.
     pub(crate) fn count(&mut self, id: Ulid, route: &str, bytes: u64) {
-        self.records += 1;
-        self.first.get_or_insert(id);
-        self.last = Some(id);
+        let share = RouteShare { records: 1, bytes };
+        self.count_all((id, id), route, share);
+    }
+
+    /// Counts records of one route, of which these are the first and the last id.
+    pub(crate) fn count_all(&mut self, (first, last): (Ulid, Ulid), route: &str, add: RouteShare) {
+        self.records += add.records;
+        self.first = Some(self.first.map_or(first, |known| known.min(first)));
+        self.last = self.last.max(Some(last));
         // Without a String for each record of a known route.
         let share = match self.routes.get_mut(route) {
             Some(share) => share,
             None => self.routes.entry(route.to_owned()).or_default(),
         };
-        share.records += 1;
-        share.bytes += bytes;
+        share.records += add.records;
+        share.bytes += add.bytes;
     }
 
     /// Trailer and tail for a segment whose frames end at `end`.

@@ -249,7 +249,7 @@ impl Bench {
                     quota,
                     reservation: self.shared.buffer.reserve(0).unwrap(),
                 },
-                waiter: Waiter::direct(waiter),
+                waiter: Waiter::new(waiter, None),
             });
             answers.push(answer);
             self.next += 1;

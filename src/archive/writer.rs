@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Waiting};
+use super::batch::{Added, Batch, Waiting};
 use super::buffer::Buffer;
 use super::catalog::{Catalog, SegmentInfo};
+use super::desk::Late;
 use super::directory::{Directory, Fell};
 use super::files::{Disk, DiskFile, write_all_at};
 use super::id::{Ids, SegmentId, Ulid};
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     catalog: Mutex<Catalog>,
     directories: Mutex<Vec<DirectoryState>>,
     pub(crate) buffer: Arc<Buffer>,
+    pub(crate) late: Arc<Late>,
 }
 
 impl Shared {
@@ -41,6 +43,7 @@ impl Shared {
             catalog: Mutex::default(),
             directories: Mutex::default(),
             buffer: Buffer::new(max_buffer),
+            late: Arc::default(),
         }
     }
 
@@ -141,30 +144,29 @@ impl Writer {
     pub(crate) fn commit(&mut self, group: Vec<Waiting>, at: Moment) -> Tally {
         let mut batch = std::mem::take(&mut self.batch);
         let mut tally = Tally::default();
+        let shared = self.around.shared.clone();
+        // Nobody else adds to it or takes from it.
+        let before = shared.catalog().bytes();
         for waiting in group {
             // Nobody waits any more, and nothing of it was written: then nothing is kept.
             if waiting.waiter.is_gone() {
                 continue;
             }
             let id = self.ids.next(at.unix);
-            let quota = waiting.submission.quota;
-            let route = waiting.submission.record.route.clone();
-            let added = batch.add(id, waiting, |batch, added| {
-                let before = batch.route_bytes(&route);
-                self.room(&route, quota, (before + added.bytes, added.batch_bytes))
-            });
+            let held = |route: &str| shared.catalog().route_bytes(route);
+            let added = batch.add(id, waiting, held, |added| self.room(before, &added));
             tally.refused += u64::from(added.is_err());
         }
         if batch.records() > 0 {
             let (records, bytes) = (batch.records(), batch.bytes());
             match self.write(&mut batch, at) {
                 Ok(()) => {
-                    batch.stored();
+                    batch.stored(&self.around.shared.late);
                     tally.stored += records;
                     tally.bytes = bytes;
                 }
                 Err(refusal) => {
-                    batch.refused(refusal);
+                    batch.refused(&self.around.shared.late, refusal);
                     tally.refused += records;
                 }
             }
@@ -174,15 +176,13 @@ impl Writer {
         tally
     }
 
-    /// Whether `max_bytes` and the route's quota have room for what the batch then holds: of
-    /// the route, and of all.
-    fn room(&self, route: &str, quota: u64, held: (u64, u64)) -> Result<(), Answer> {
+    /// Whether `max_bytes` and the route's quota have room for what the batch then holds,
+    /// beside what all files take.
+    fn room(&self, before: u64, added: &Added) -> Result<(), Answer> {
         let copies = self.options.copies as u64;
-        let catalog = self.around.shared.catalog();
-        let total = catalog.bytes() + (held.1 + HEAD_BYTES) * copies;
-        if total > self.options.limits.max_bytes {
+        if before + (added.bytes + HEAD_BYTES) * copies > self.options.limits.max_bytes {
             Err(Answer::Full(Full::Journal))
-        } else if catalog.route_bytes(route) + held.0 * copies > quota {
+        } else if added.route_before + added.route_bytes * copies > added.quota {
             Err(Answer::Full(Full::Quota))
         } else {
             Ok(())

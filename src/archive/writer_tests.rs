@@ -204,7 +204,7 @@ fn a_withdrawn_record_is_not_written() {
             quota: u64::MAX,
             reservation: bench.shared.buffer.reserve(9).unwrap(),
         },
-        waiter: Waiter::direct(waiter),
+        waiter: Waiter::new(waiter, None),
     };
     assert_eq!(
         bench.writer.commit(vec![waiting], bench.at),

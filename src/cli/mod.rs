@@ -12,8 +12,10 @@ mod flip;
 mod flush;
 mod healthcheck;
 mod kill;
+mod ledger;
 mod moment;
 mod precedence;
+mod replay;
 mod restore;
 mod run;
 mod running;
@@ -64,6 +66,8 @@ enum Command {
     Top(top::TopArguments),
     /// Shows what mode archive kept in the journal; also while the gateway runs.
     Archive(archive::ArchiveArguments),
+    /// Sends what mode archive kept to an upstream, at a pace that it can bear.
+    Replay(replay::ReplayArguments),
     /// Runs the gateway with sample services and synthetic clients in this process.
     Demo(demo::DemoArguments),
 }
@@ -89,6 +93,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Healthcheck(arguments) => healthcheck::run(&config, &arguments),
         Command::Top(arguments) => top::run(&config, &arguments),
         Command::Archive(arguments) => archive::run(&config, &arguments),
+        Command::Replay(arguments) => replay::run(&config, &arguments),
         Command::Demo(arguments) => demo::run(config, &arguments),
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::ask::{self, Gateway};
+use super::ledger::ledger;
 use super::moment::{span, to_the_second};
 
 /// Options of `status`.
@@ -235,26 +236,4 @@ pub(super) fn about(bytes: u64) -> String {
     unit.map_or(format!("{bytes} B"), |(shift, name)| {
         format!("{:.1} {name}", bytes as f64 / f64::from(1 << shift))
     })
-}
-
-/// What became of killed requests.
-fn ledger(ledger: &Value, out: &mut impl Write) -> io::Result<()> {
-    let outcomes = [
-        "dropped", "archived", "rejected", "lost", "refused", "aborted",
-    ];
-    let some = outcomes
-        .iter()
-        .filter(|name| ledger[**name].as_u64().is_some_and(|count| count > 0));
-    let some: Vec<String> = some
-        .map(|name| format!("{name} {}", ledger[*name]))
-        .collect();
-    let sum = match some.is_empty() {
-        true => String::new(),
-        false => format!(" = {}", some.join(" + ")),
-    };
-    writeln!(
-        out,
-        "\nkilled requests since the start: {}{sum}",
-        ledger["killed"]
-    )
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use super::cursor::{Cursor, Decoded};
 use super::keys;
 use super::report::{Complaint, did_you_mean};
-use super::settings::RespondSpec;
+use super::settings::{OnFailure, RespondSpec};
 use super::tree::Node;
 use super::value::{
     boolean, content_type, duration, expected, header_name_text, none_of, status, text,
@@ -113,6 +113,24 @@ pub(super) fn kill_switch(route: &Cursor<'_>, tier: Tier) -> KillSwitchSpec {
             .read("archive_quota", archive_quota)
             .unwrap_or_default(),
     }
+}
+
+/// `on_failure` of a route whose switch has this mode.
+pub(super) fn on_failure(route: &Cursor<'_>, mode: Option<Mode>) -> OnFailure {
+    let decode = |node: &Node<'_>| match node.as_text() {
+        Some("closed") => Ok(OnFailure::Closed),
+        Some("open") => Ok(OnFailure::Open),
+        _ => Err(none_of(&["closed", "open"], node)),
+    };
+    let on_failure = route.read("on_failure", decode).unwrap_or_default();
+    // A route that answers itself has nothing that fails.
+    let fails = route.owns("upstream") || !route.has("respond");
+    if fails && on_failure == OnFailure::Open && mode != Some(Mode::Archive) {
+        let complaint = Complaint::new("\"open\" keeps what the upstream fails to take, as mode \"archive\" does, and needs it")
+            .hint("add kill_switch = { mode = \"archive\" }, which throws nothing by itself");
+        route.complain("on_failure", route.place_of("on_failure"), complaint);
+    }
+    on_failure
 }
 
 /// What tells clients apart.

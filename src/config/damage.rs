@@ -29,6 +29,20 @@ pub(super) fn may_begin(header: &str, name: &str) -> bool {
     format!("kill.{name}").starts_with(header)
 }
 
+/// Whether two lines may be one header of this name, or of a table below it, which a line break
+/// cut in two; it may have taken the place of a character.
+pub(super) fn may_be_cut(header: &str, below: &str, name: &str) -> bool {
+    let plain = |text: &str| text.replace(['"', '\'', ' ', '\t'], "");
+    let (header, below) = (plain(header.trim().trim_start_matches('[')), plain(below));
+    let name = plain(&format!("kill.{name}"));
+    let Some(rest) = name.strip_prefix(&header) else {
+        return false;
+    };
+    let mut without_first = rest.chars();
+    without_first.next();
+    below.starts_with(rest) || below.starts_with(without_first.as_str())
+}
+
 /// How far above a damaged line its header is looked for; nearly all are below `[kill]`.
 const MOST_LINES: usize = 200;
 
@@ -105,6 +119,20 @@ pub(super) fn leading_key(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_in_two_lines_is_known_wherever_it_was_cut() {
+        for name in ["ping", "a", "tier:core", "submit-stats"] {
+            let header = format!("[kill.\"{name}\".when.headers]");
+            let end = header.find(".when").unwrap();
+            for at in 1..end {
+                let cut = |to: usize| may_be_cut(&header[..at], &header[to..], name);
+                assert!(cut(at) && cut(at + 1), "{name} at {at}");
+            }
+        }
+        assert!(!may_be_cut("[kill.p", "resence]", "ping"));
+        assert!(!may_be_cut("[kill.ping", "x = 1", "pong"));
+    }
 
     #[test]
     fn a_damaged_line_has_the_key_of_its_header_its_entry_and_its_own() {

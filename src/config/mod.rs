@@ -47,7 +47,7 @@ pub use file::{
 pub(crate) use report::did_you_mean;
 pub use schema::json_schema;
 pub use settings::{
-    AccessLog, AdminSettings, ArchiveSettings, HeaderEdits, HostRewrite, RespondSpec,
+    AccessLog, AdminSettings, ArchiveSettings, HeaderEdits, HostRewrite, OnFailure, RespondSpec,
     RouteSettings, ServerSettings, Settings, Target, TelemetrySettings,
 };
 pub use switches::{SwitchesRead, UnknownKey, read_switch_entries};

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::answer::{kill_switch, respond};
+use super::answer::{kill_switch, on_failure, respond};
 use super::cursor::{Cursor, Decoded, Single};
 use super::headers::{edits, matchers};
-use super::keys::{self, NOT_YET};
+use super::keys;
 use super::observe::observe;
 use super::report::{Complaint, did_you_mean};
 use super::settings::{HostRewrite, RouteSettings, Target};
@@ -289,11 +289,13 @@ fn target_upstream(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Arc<str
 /// Everything but name, match and target, which the caller fills in. Without a path nothing is
 /// known of the names that `path_rewrite` may use.
 fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
-    cursor.read("on_failure", on_failure);
     let timeout = cursor
         .read("timeout", positive_duration)
         .unwrap_or(DEFAULT_TIMEOUT);
     let tier = cursor.read("tier", tier).unwrap_or_default();
+    let kill_switch = kill_switch(cursor, tier);
+    // What `[defaults]` says counts with what each route adds to it.
+    let mode = path.map_or(Some(Mode::Archive), |_| kill_switch.mode);
     RouteSettings {
         name: "".into(),
         matches: MatchSpec {
@@ -319,7 +321,8 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
             .unwrap_or(HostRewrite::Keep),
         request_headers: edits(cursor, "request_headers"),
         response_headers: edits(cursor, "response_headers"),
-        kill_switch: kill_switch(cursor, tier),
+        on_failure: on_failure(cursor, mode),
+        kill_switch,
         observe: observe(cursor),
     }
 }
@@ -382,13 +385,4 @@ fn host_rewrite(node: &Node<'_>) -> Decoded<HostRewrite> {
     HeaderValue::from_str(text)
         .map(HostRewrite::Name)
         .map_err(|_| complaint())
-}
-
-fn on_failure(node: &Node<'_>) -> Decoded<()> {
-    match text(node)? {
-        "closed" => Ok(()),
-        "open" => Err(Complaint::new(format!("\"open\" is {NOT_YET}"))
-            .hint("use \"closed\", or leave the key out")),
-        _ => Err(none_of(&["closed"], node)),
-    }
 }

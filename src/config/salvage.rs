@@ -12,7 +12,9 @@ pub(super) use parts::{Extent, Found, Trust};
 use toml::de::DeTable;
 
 use super::cursor::unknown_key;
-use super::damage::{is_inner, key_of_header, leaves_open, may_begin, may_name, was_header};
+use super::damage::{
+    is_inner, key_of_header, leaves_open, may_be_cut, may_begin, may_name, was_header,
+};
 use super::file::SourceFile;
 use super::keys;
 use super::report::{Complaint, Report};
@@ -50,8 +52,9 @@ struct Scanner<'t, 'r> {
     section: Section,
     /// An entry before was left open: what follows may be part of it.
     open: bool,
-    /// Lines that cannot be read: each may be the header that an entry lacks.
-    damaged: Vec<&'t str>,
+    /// Lines that cannot be read, each with the one below it: they may be the header that an
+    /// entry lacks.
+    damaged: Vec<(&'t str, &'t str)>,
     /// The line after an entry of several lines, and where that is in what was found.
     long: Option<(usize, usize)>,
     budget: usize,
@@ -89,6 +92,13 @@ impl<'t> Scanner<'t, '_> {
     /// The text of lines `from..to`.
     fn slice(&self, from: usize, to: usize) -> &'t str {
         &self.text[self.lines[from]..self.lines[to]]
+    }
+
+    /// A line and the one below it.
+    fn with_next(&self, line: usize) -> (&'t str, &'t str) {
+        let next = line + 1;
+        let last = (next + 1).min(self.lines.len() - 1);
+        (self.slice(line, next), self.slice(next, last))
     }
 
     fn clean(&self, from: usize, to: usize) -> Option<Table<'t>> {
@@ -177,7 +187,7 @@ impl<'t> Scanner<'t, '_> {
         self.open = false;
         let Some(table) = self.clean(line, line + 1) else {
             self.section = Section::Damaged;
-            self.damaged.push(self.slice(line, line + 1));
+            self.damaged.push(self.with_next(line));
             self.report_broken(line);
             if let Some(key) = key_of_header(self.slice(line, line + 1)) {
                 self.push(key, self.place(line), None, (Trust::Sound, Extent::Part));
@@ -227,8 +237,11 @@ impl<'t> Scanner<'t, '_> {
         let exact = name.value.as_table().is_some_and(|t| t.entries.is_empty());
         let extent = if exact { Extent::Header } else { Extent::Part };
         let size = self.lines[end] - self.lines[line];
-        let lacks = |header: &&str| extent == Extent::Part && may_name(header, &name.key);
-        let whole = size <= self.budget && !self.damaged.iter().any(lacks);
+        let lacks = |(header, below): &(&str, &str)| {
+            may_name(header, &name.key) || may_be_cut(header, below, &name.key)
+        };
+        let headless = extent == Extent::Part && self.damaged.iter().any(lacks);
+        let whole = size <= self.budget && !headless;
         let table = whole.then(|| self.clean(line, end));
         self.budget = self.budget.saturating_sub(size);
         if let Some(table) = table.flatten() {
@@ -248,14 +261,14 @@ impl<'t> Scanner<'t, '_> {
     fn goes_on(&self, line: usize, name: &str) -> bool {
         let Some(table) = self.clean(line, line + 1) else {
             // The damage may be a line break.
-            let last = (line + 2).min(self.lines.len() - 1);
-            let header = self.slice(line, line + 1).trim();
-            let below = self.slice(line + 1, last).trim();
+            let (header, below) = self.with_next(line);
+            let (header, below) = (header.trim(), below.trim());
             // `[ry_run = true` was a key of this entry.
             let key = header.contains('=') && !header.contains("kill");
             return key
                 || may_name(header, name)
                 || may_name(&format!("{header}{below}"), name)
+                || may_be_cut(header, below, name)
                 || (below.is_empty() && may_begin(header, name));
         };
         let kill = table.entries.into_iter().find(|entry| entry.key == "kill");

@@ -171,6 +171,8 @@ pub struct RouteSettings {
     pub response_headers: HeaderEdits,
     /// What its kill switch does.
     pub kill_switch: KillSwitchSpec,
+    /// What the client sees when the upstream fails.
+    pub on_failure: OnFailure,
     /// Whose most frequent values are told.
     pub observe: Vec<ObserveKey>,
 }
@@ -193,6 +195,26 @@ pub struct RespondSpec {
     pub body: Bytes,
     /// Its type, if one is sent; default `text/plain; charset=utf-8` for a body that is not empty.
     pub content_type: Option<HeaderValue>,
+}
+
+/// What the client sees when the upstream fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The error.
+    #[default]
+    Closed,
+    /// The answer of mode `archive`, once the request is kept.
+    Open,
+}
+
+impl OnFailure {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnFailure::Closed => "closed",
+            OnFailure::Open => "open",
+        }
+    }
 }
 
 /// The Host sent upstream.

@@ -11,12 +11,13 @@ use serde::Serialize;
 use super::archive::{ArchiveReport, Uploads};
 use super::audit::Writer;
 use super::figures::Figures;
+use super::ledger::Ledger;
 use super::observed::{Observed, observed};
 use super::reports::{FileReport, SwitchReport, switch_reports};
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
 use crate::snapshot::{Live, Phase, Snapshot};
-use crate::telemetry::{GatewayMetrics, KillOutcome, ListenerKind, ReloadResult};
+use crate::telemetry::{GatewayMetrics, ListenerKind, ReloadResult};
 use crate::vocab::Clock;
 
 /// What control knows and the admin listener shows. Workers never touch it.
@@ -91,7 +92,7 @@ pub struct StatusReport {
     last_reload: ReloadReport,
     #[serde(flatten)]
     switches: SwitchesReport,
-    ledger: LedgerReport,
+    ledger: Ledger,
     /// `null` until something may archive.
     archive: Option<ArchiveReport>,
     observed: Observed,
@@ -124,18 +125,6 @@ struct ReloadReport {
     result: &'static str,
     errors: Vec<Problem>,
     needs_restart: Vec<&'static str>,
-}
-
-/// What became of killed requests; `killed` is the sum of the others.
-#[derive(Debug, Default, Serialize)]
-struct LedgerReport {
-    killed: u64,
-    dropped: u64,
-    archived: u64,
-    rejected: u64,
-    lost: u64,
-    refused: u64,
-    aborted: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -222,7 +211,7 @@ impl Status {
                 needs_restart: told.needs_restart.clone(),
             },
             switches: SwitchesReport::of(&told, &snapshot, now),
-            ledger: ledger(&snapshot),
+            ledger: Ledger::of(live, &snapshot),
             archive,
             observed,
             connections: ConnectionsReport {
@@ -233,25 +222,6 @@ impl Status {
             panics: live.metrics.panics_total(),
         }
     }
-}
-
-fn ledger(snapshot: &Snapshot) -> LedgerReport {
-    let mut ledger = LedgerReport::default();
-    for route in &snapshot.table.routes {
-        for outcome in KillOutcome::ALL {
-            let n = route.metrics.killed_total(outcome);
-            ledger.killed += n;
-            *match outcome {
-                KillOutcome::Dropped => &mut ledger.dropped,
-                KillOutcome::Archived => &mut ledger.archived,
-                KillOutcome::Rejected => &mut ledger.rejected,
-                KillOutcome::Lost => &mut ledger.lost,
-                KillOutcome::Refused => &mut ledger.refused,
-                KillOutcome::Aborted => &mut ledger.aborted,
-            } += n;
-        }
-    }
-    ledger
 }
 
 fn phase(phase: Phase) -> &'static str {

@@ -3,6 +3,7 @@
 pub mod clause;
 pub mod ending;
 pub mod kill;
+pub mod pace;
 pub mod rules;
 pub mod share;
 pub mod trace;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header;
-use http::{Request, Response};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
 
 use super::archive;
 use super::exchange::Exchange;
@@ -70,6 +71,14 @@ pub(crate) async fn absorb(
     close.map(|close| Absorbed { taken, close })
 }
 
+/// The switch would have taken a request whose client is gone already.
+pub(crate) fn missed(exchange: &mut Exchange, taken: Taken) {
+    let rules = exchange.view.snapshot.rules(taken.route);
+    if let Some(order) = rules.and_then(|rules| rules.order(taken.order)) {
+        exchange.killed = Some((order.mode, KillOutcome::Aborted));
+    }
+}
+
 /// Reads a body and throws it away, within `max` and the body timers, so that keep-alive goes
 /// on. Past either the answer comes at once and the connection ends. A client that waits for
 /// 100 Continue, or announces too much, sends nothing.
@@ -123,7 +132,7 @@ pub(crate) async fn settle(
 
 impl Absorbed {
     /// The answer of the switch.
-    pub(crate) fn answer(self, mut exchange: Exchange) -> Response<ReplyBody> {
+    pub(crate) fn answer(self, exchange: Exchange) -> Response<ReplyBody> {
         let Absorbed { taken, close } = self;
         // Borrowed from the snapshot: a count of references would move between cores.
         let view = Arc::clone(&exchange.view);
@@ -140,14 +149,32 @@ impl Absorbed {
             };
             return refusal.answer(By::Kill, exchange);
         }
-        exchange.answered(By::Kill, order.status.as_u16());
+        let answer = KillAnswer {
+            status: order.status,
+            body: order.body.clone(),
+            content_type: order.content_type.clone(),
+        };
+        answer.send(exchange, close)
+    }
+}
+
+/// What a request is answered that goes nowhere, and is told so as if it had.
+pub(super) struct KillAnswer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+    pub(super) content_type: Option<HeaderValue>,
+}
+
+impl KillAnswer {
+    pub(super) fn send(self, mut exchange: Exchange, close: Close) -> Response<ReplyBody> {
+        exchange.answered(By::Kill, self.status.as_u16());
         let id = exchange.request_id.clone();
         let close = close.0 || exchange.closes();
-        let mut response = Response::new(ReplyBody::full(order.body.clone(), exchange));
-        *response.status_mut() = order.status;
+        let mut response = Response::new(ReplyBody::full(self.body, exchange));
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if let Some(kind) = &order.content_type {
-            headers.insert(header::CONTENT_TYPE, kind.clone());
+        if let Some(kind) = self.content_type {
+            headers.insert(header::CONTENT_TYPE, kind);
         }
         headers.insert(header::CACHE_CONTROL, NO_STORE);
         headers.insert(X_REQUEST_ID, id);

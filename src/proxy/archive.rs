@@ -9,21 +9,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 
 use super::absorb::{self, Close, Taken};
 use super::exchange::Exchange;
 use super::handle::limits;
-use super::headers;
+use super::record::{self, Note};
 use super::refusal::Refusal;
-use crate::archive::{Answer, Busy, Desk, Failed, KillNote, Record, Reservation, Submission};
+use crate::archive::{Answer, Busy, Desk, Failed, Journal, Record, Reservation, Submission};
 use crate::policy::clause::KillOrder;
 use crate::policy::kill::{Mode, WhenFull};
-use crate::snapshot::Snapshot;
 use crate::telemetry::{KillOutcome, RouteMetrics};
 use crate::upstream::{BodyFault, RequestBody};
-use crate::vocab::{Clock, Reason};
+use crate::vocab::{Reason, RouteId};
 
 /// How long a request waits for a journal that is being opened: the switch was flipped just now.
 const OPENING: Duration = Duration::from_secs(1);
@@ -56,11 +54,8 @@ pub(crate) async fn keep(
     exchange.progress = request
         .body_mut()
         .meter(limits(&exchange.view, route.max_body), exchange.start);
-    let mut reading = Reading {
-        reservation,
-        body: Vec::new(),
-    };
-    match reading.read(request.body_mut(), announced).await {
+    let mut reading = Reading::new(reservation, announced);
+    match reading.read(request.body_mut()).await {
         Ok(()) => {}
         Err(Stop::Busy(Busy)) => {
             let when_full = (route.spec.kill_switch.when_full, order);
@@ -71,18 +66,37 @@ pub(crate) async fn keep(
     // It has sent what it waited with.
     exchange.expects_continue = false;
     let Reading { reservation, body } = reading;
+    let rules = snapshot.rules(taken.route);
+    let origin = rules.and_then(|rules| rules.origin(taken.order));
+    let note = Note {
+        route: taken.route,
+        reason: order.reason.clone(),
+        source: origin.map(ToString::to_string).unwrap_or_default().into(),
+        maybe_processed: false,
+    };
+    let record = record::of(exchange, request, (note, body.into()));
+    let answer = store(exchange, (taken.route, journal), (record, reservation)).await;
+    decide(exchange, answer, (route.spec.kill_switch.when_full, order))
+}
+
+/// Hands a record to the journal, and waits until it is decided.
+pub(super) async fn store(
+    exchange: &mut Exchange,
+    (route, journal): (RouteId, &Journal),
+    (record, reservation): (Record, Reservation),
+) -> Answer {
+    let snapshot = Arc::clone(&exchange.view.snapshot);
+    let route = snapshot.route(route);
+    let settings = &snapshot.settings().archive;
+    let quota = &route.spec.kill_switch.archive_quota;
     let submission = Submission {
-        record: record(exchange, request, (taken, order), body.into()),
-        redaction: Arc::clone(&snapshot.settings().archive.redaction),
-        quota: {
-            let max_bytes = snapshot.settings().archive.limits.max_bytes;
-            route.spec.kill_switch.archive_quota.of(max_bytes)
-        },
+        record,
+        redaction: Arc::clone(&settings.redaction),
+        quota: quota.of(settings.limits.max_bytes),
         reservation,
     };
-    let answer =
-        Pending::submit(exchange, (worker.desk(journal), &route.metrics), submission).await;
-    decide(exchange, answer, (route.spec.kill_switch.when_full, order))
+    let worker = Arc::clone(&exchange.worker);
+    Pending::submit(exchange, (worker.desk(journal), &route.metrics), submission).await
 }
 
 /// What the journal's answer means for the client.
@@ -160,7 +174,7 @@ async fn unread(
 }
 
 /// A body that did not end well is kept nowhere.
-fn broken(exchange: &mut Exchange, fault: BodyFault) -> Refusal {
+pub(super) fn broken(exchange: &mut Exchange, fault: BodyFault) -> Refusal {
     let reason = match fault {
         BodyFault::TooLarge => Reason::BodyTooLarge,
         BodyFault::TooSlow => Reason::RequestTimeout,
@@ -178,23 +192,28 @@ fn refused(exchange: &mut Exchange, refusal: Refusal) -> Refusal {
 }
 
 /// A body on its way into memory, and the room taken for it.
-struct Reading {
-    reservation: Reservation,
-    body: Vec<u8>,
+pub(super) struct Reading {
+    pub(super) reservation: Reservation,
+    pub(super) body: Vec<u8>,
 }
 
-enum Stop {
+pub(super) enum Stop {
     Busy(Busy),
     Fault(BodyFault),
 }
 
 impl Reading {
-    /// Reads to the end. Bytes are copied: a slice would keep the connection's whole read buffer.
-    async fn read(&mut self, body: &mut RequestBody, announced: Option<u64>) -> Result<(), Stop> {
-        if let Some(bytes) = announced.and_then(|bytes| usize::try_from(bytes).ok()) {
-            // The room for it was taken.
-            self.body.reserve_exact(bytes);
+    /// The reservation has room for what is announced.
+    pub(super) fn new(reservation: Reservation, announced: Option<u64>) -> Reading {
+        let bytes = announced.and_then(|bytes| usize::try_from(bytes).ok());
+        Reading {
+            reservation,
+            body: Vec::with_capacity(bytes.unwrap_or(0)),
         }
+    }
+
+    /// Reads to the end. Bytes are copied: a slice would keep the connection's whole read buffer.
+    pub(super) async fn read(&mut self, body: &mut RequestBody) -> Result<(), Stop> {
         while let Some(data) = body.next_data().await.map_err(Stop::Fault)? {
             self.push(&data).map_err(Stop::Busy)?;
         }
@@ -202,7 +221,7 @@ impl Reading {
     }
 
     /// Doubles what is there, as long as there is room for that.
-    fn push(&mut self, data: &[u8]) -> Result<(), Busy> {
+    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Busy> {
         let (length, capacity) = (self.body.len(), self.body.capacity());
         let needed = length + data.len();
         if needed > capacity {
@@ -219,55 +238,6 @@ impl Reading {
         self.body.extend_from_slice(data);
         Ok(())
     }
-}
-
-/// What is kept of a request. Its headers are moved out of it: nobody asks for them after this.
-fn record(
-    exchange: &Exchange,
-    request: &mut Request<RequestBody>,
-    (taken, order): (Taken, &KillOrder),
-    body: Bytes,
-) -> Record {
-    let snapshot: &Snapshot = &exchange.view.snapshot;
-    let settings = snapshot.settings();
-    let headers = std::mem::take(request.headers_mut());
-    let waited = Clock::now().saturating_duration_since(exchange.start);
-    let rules = snapshot.rules(taken.route);
-    let origin = rules.and_then(|rules| rules.origin(taken.order));
-    let target = request.uri().path_and_query();
-    Record {
-        time: Clock::unix().saturating_sub(waited),
-        route: Arc::clone(&snapshot.route(taken.route).spec.name),
-        instance: Arc::clone(&settings.server.instance),
-        client: headers::client_ip(&headers, &exchange.peer, &settings.server.trusted_proxies),
-        request_id: exchange.request_id.to_str().unwrap_or_default().to_owned(),
-        kill: KillNote {
-            mode: Mode::Archive.as_str().into(),
-            reason: order.reason.clone(),
-            source: origin.map(ToString::to_string).unwrap_or_default().into(),
-        },
-        method: request.method().clone(),
-        target: target.map_or("/", |target| target.as_str()).to_owned(),
-        version: request.version(),
-        context: context(snapshot, &headers),
-        headers,
-        body,
-        subject: None,
-        maybe_processed: false,
-    }
-}
-
-/// The headers that `log_headers` names, but for those that records leave out.
-fn context(snapshot: &Snapshot, headers: &HeaderMap) -> Vec<(Arc<str>, String)> {
-    let settings = snapshot.settings();
-    let redaction = &settings.archive.redaction;
-    let names = settings.telemetry.log_headers.iter();
-    let kept = names.filter(|name| !redaction.covers_header(name.as_str()));
-    kept.filter_map(|name| {
-        let value = String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned();
-        Some((name.as_str().into(), value))
-    })
-    .collect()
 }
 
 type Storing = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -287,10 +257,9 @@ impl<'a> Pending<'a> {
         (desk, metrics): (&Desk, &Arc<RouteMetrics>),
         submission: Submission,
     ) -> Pending<'a> {
-        let desk = desk.clone();
         let received = exchange.progress.as_ref().map_or(0, |p| p.received());
         Pending {
-            storing: Some(Box::pin(async move { desk.store(submission).await })),
+            storing: Some(Box::pin(desk.store(submission))),
             killed: &mut exchange.killed,
             metrics: Arc::clone(metrics),
             received,

@@ -46,13 +46,16 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     route: &Route,
-) -> Result<Got, Refusal> {
+) -> Result<Got, Unanswered> {
+    let mut failure = Unanswered {
+        reason: Reason::NoEndpoint,
+        seen: Seen::Never,
+    };
     let Some(upstream) = &route.upstream else {
-        return Err(Reason::NoEndpoint.into());
+        return Err(failure);
     };
     let worker = Arc::clone(&exchange.worker);
     let mut turn = worker.client.turn(upstream);
-    let mut failure = Reason::NoEndpoint;
     // Nothing has waited since the request began: the clock need not be read again.
     let mut now = exchange.start;
     while let Some(endpoint) = turn.next(now) {
@@ -62,19 +65,46 @@ pub(crate) async fn run(
             upstream,
             endpoint,
             resent: false,
+            seen: failure.seen,
             now,
         };
-        match attempt.at_endpoint(request).await {
+        let stop = match attempt.at_endpoint(request).await {
             Ok(response) => return Ok(Got::Answer(response)),
-            Err(Stop::Killed(taken)) => return Ok(Got::Killed(taken)),
-            Err(Stop::Failed(Reason::ConnectFailed)) => {
-                failure = Reason::ConnectFailed;
-                now = Clock::now();
-            }
-            Err(Stop::Failed(reason)) => return Err(reason.into()),
+            Err(stop) => stop,
+        };
+        failure.seen = attempt.seen;
+        failure.reason = match stop {
+            Stop::Killed(taken) => return Ok(Got::Killed(taken)),
+            Stop::Failed(reason) => reason,
+        };
+        if failure.reason != Reason::ConnectFailed {
+            return Err(failure);
         }
+        now = Clock::now();
     }
-    Err(failure.into())
+    Err(failure)
+}
+
+/// That there is no response head, and why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) reason: Reason,
+    pub(crate) seen: Seen,
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Refusal {
+        unanswered.reason.into()
+    }
+}
+
+/// Whether an upstream may have seen a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing of it was sent.
+    Never,
+    /// It was sent, or part of it.
+    Maybe,
 }
 
 /// Why an endpoint gave no response head.
@@ -95,6 +125,7 @@ struct Attempt<'a> {
     upstream: &'a Arc<Upstream>,
     endpoint: &'a Arc<Endpoint>,
     resent: bool,
+    seen: Seen,
     /// The clock when something was last waited for.
     now: Instant,
 }
@@ -217,7 +248,10 @@ impl Attempt<'_> {
         match sent {
             Ok(Ok(response)) => self.accept(response, connection, record),
             Ok(Err(error)) => Err(self.failed(Failure::of(error), &mut record)),
-            Err(TimedOut) => Err(record.fail(Reason::UpstreamTimeout)),
+            Err(TimedOut) => {
+                self.seen = Seen::Maybe;
+                Err(record.fail(Reason::UpstreamTimeout))
+            }
         }
     }
 
@@ -228,17 +262,21 @@ impl Attempt<'_> {
                 self.exchange.attempts -= 1;
                 Failed::Unsent(request)
             }
-            failure => record.fail(reason_of(&failure, self.exchange.progress.as_deref())),
+            failure => {
+                self.seen = Seen::Maybe;
+                record.fail(reason_of(&failure, self.exchange.progress.as_deref()))
+            }
         }
     }
 
     /// Checks a response head and ties the connection to the body.
     fn accept(
-        &self,
+        &mut self,
         mut response: Response<Incoming>,
         connection: Connection,
         mut record: AttemptRecord,
     ) -> Result<Answered, Failed> {
+        self.seen = Seen::Maybe;
         let status = response.status();
         if status.is_informational() {
             return Err(record.fail(Reason::UpstreamInvalid));

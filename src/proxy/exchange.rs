@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::correlation;
 use super::displaced::Displaced;
+use super::failure::Cause;
 use super::headers;
 use super::peer::Peer;
 use super::worker::{View, Worker};
@@ -53,6 +54,8 @@ struct LogLine {
     target: String,
     client: IpAddr,
     headers: Vec<(String, String)>,
+    /// What the upstream did, of a request that was kept instead.
+    failure: Option<Cause>,
 }
 
 impl Exchange {
@@ -129,6 +132,13 @@ impl Exchange {
         self.code = code;
     }
 
+    /// Notes for the log why the upstream's answer is not the client's.
+    pub(crate) fn failed(&mut self, cause: Cause) {
+        if let Some(log) = &mut self.log {
+            log.failure = Some(cause);
+        }
+    }
+
     fn close_books(&mut self, now: Instant) {
         let received = self
             .progress
@@ -196,6 +206,7 @@ impl LogLine {
             target: request.uri().path().to_owned(),
             client: headers::client_ip(request.headers(), peer, trusted),
             headers: context.collect(),
+            failure: None,
         })
     }
 
@@ -220,6 +231,8 @@ impl LogLine {
         put("by", exchange.by.as_str().into());
         if let Some(reason) = exchange.reason {
             put("reason", reason.as_str().into());
+        } else if let Some(failure) = self.failure {
+            put("reason", failure.to_string().into());
         }
         if let Some((mode, _)) = exchange.killed {
             put("mode", mode.as_str().into());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 
-use super::handle::handle;
+use super::handle::{handle, missed};
 use super::peer::Peer;
 use super::refusal;
 use super::reply::ReplyBody;
@@ -27,10 +27,24 @@ use crate::upstream::{BoxError, RequestBody};
 pub fn serve(
     worker: Arc<Worker>,
     peer: Arc<Peer>,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + Send {
+    let mut received = Received {
+        worker,
+        peer,
+        request,
+        begun: Begun::Not,
+    };
     async move {
-        let mut walk = pin!(handle(&worker, &peer, &mut request));
+        received.begun = Begun::Walk;
+        let Received {
+            worker,
+            peer,
+            request,
+            begun: _,
+        } = &mut received;
+        let (worker, peer) = (&*worker, &*peer);
+        let mut walk = pin!(handle(worker, peer, request));
         let walked = poll_fn(|cx| {
             let poll = AssertUnwindSafe(|| walk.as_mut().poll(cx));
             match catch_unwind(poll) {
@@ -41,8 +55,31 @@ pub fn serve(
         });
         Ok(match walked.await {
             Some(response) => response,
-            None => answer_panic(&worker, &peer),
+            None => answer_panic(worker, peer),
         })
+    }
+}
+
+/// A request whose head was read. hyper drops one whose client has left by then before it is
+/// ever polled; that one is counted here.
+struct Received {
+    worker: Arc<Worker>,
+    peer: Arc<Peer>,
+    request: Request<RequestBody>,
+    begun: Begun,
+}
+
+#[derive(PartialEq, Eq)]
+enum Begun {
+    Not,
+    Walk,
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if self.begun == Begun::Not {
+            missed(&self.worker, &self.peer, &self.request);
+        }
     }
 }
 

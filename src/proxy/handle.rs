@@ -9,6 +9,7 @@ use super::attempt::{self, Got};
 use super::displaced::Displaced;
 use super::examine::{self, Facts};
 use super::exchange::Exchange;
+use super::failure;
 use super::headers;
 use super::observe;
 use super::peer::Peer;
@@ -16,7 +17,7 @@ use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::reply::ReplyBody;
 use super::switch;
 use super::worker::{View, Worker};
-use crate::config::{HostRewrite, RespondSpec, Target};
+use crate::config::{HostRewrite, OnFailure, RespondSpec, Target};
 use crate::matching::Lookup;
 use crate::snapshot::Route;
 use crate::upstream::{BodyLimits, RequestBody};
@@ -32,6 +33,7 @@ pub(crate) async fn handle(
     match walk(&mut exchange, request).await {
         Ok(Answer::Upstream(response)) => attempt::reply(response, exchange, request.method()),
         Ok(Answer::Absorbed(absorbed)) => absorbed.answer(exchange),
+        Ok(Answer::Kept(kept)) => kept.answer(exchange),
         Ok(Answer::Respond(id, close)) => respond(exchange, id, close),
         Err(mut refusal) => {
             // What ends the connection anyway does not wait for a body first.
@@ -45,9 +47,10 @@ pub(crate) async fn handle(
 
 /// Lives for a moment on the stack; a box would cost more than its size.
 #[allow(clippy::large_enum_variant)]
-enum Answer {
+pub(super) enum Answer {
     Upstream(attempt::Answered),
     Absorbed(absorb::Absorbed),
+    Kept(failure::Kept),
     Respond(RouteId, absorb::Close),
 }
 
@@ -77,6 +80,10 @@ async fn walk(
     if facts.seen.via && examine::loops(request.headers(), &view.via) {
         return Err(Reason::Loop.into());
     }
+    if route.spec.on_failure == OnFailure::Open {
+        // Boxed: the future of every other request would grow by it.
+        return Box::pin(failure::run(exchange, request, (target, &facts))).await;
+    }
     bound_body(exchange, request, route)?;
     prepare(exchange, request, &facts, (route, target.path))?;
     match attempt::run(exchange, request, route).await? {
@@ -87,10 +94,26 @@ async fn walk(
     }
 }
 
+/// A request whose connection ended before its walk could begin: it is counted as one whose
+/// client went away, and under the switch that would have taken it.
+pub(super) fn missed(worker: &Arc<Worker>, peer: &Arc<Peer>, request: &Request<RequestBody>) {
+    let mut exchange = Exchange::begin(worker, peer, request);
+    let view = Arc::clone(&exchange.view);
+    let found = examine::examine(request).map_err(Refusal::from);
+    let Ok(target) = found.and_then(|_| find(&view, request)) else {
+        return;
+    };
+    exchange.enter(target.route);
+    observe::note(&exchange, request, view.snapshot.route(target.route));
+    if let Some(taken) = switch::ask(&exchange, request, target.route) {
+        absorb::missed(&mut exchange, taken);
+    }
+}
+
 /// Where a request goes, and the path that was matched if it is not the one received.
-struct Destination {
-    route: RouteId,
-    path: Option<String>,
+pub(super) struct Destination {
+    pub(super) route: RouteId,
+    pub(super) path: Option<String>,
 }
 
 fn find(view: &View, request: &Request<RequestBody>) -> Result<Destination, Refusal> {
@@ -112,7 +135,7 @@ fn find(view: &View, request: &Request<RequestBody>) -> Result<Destination, Refu
     }
 }
 
-fn bound_body(
+pub(super) fn bound_body(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     route: &Route,
@@ -136,7 +159,7 @@ pub(crate) fn limits(view: &View, max: u64) -> BodyLimits {
 }
 
 /// Makes the request the one that the upstream gets.
-fn prepare(
+pub(super) fn prepare(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
     facts: &Facts,

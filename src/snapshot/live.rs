@@ -94,6 +94,7 @@ impl Live {
     pub fn announce_archive(&self) {
         if let Some(figures) = self.archive.figures() {
             self.metrics.archive.hold(figures.bytes, figures.oldest);
+            self.metrics.archive.set_late(figures.late);
         }
     }
 

@@ -26,6 +26,7 @@ pub struct ArchiveMetrics {
     pub(crate) journal_bytes: AtomicU64,
     /// When the oldest record was stored, in milliseconds since the Unix epoch; 0: there is none.
     pub(crate) oldest_ms: AtomicU64,
+    pub(crate) late: AtomicU64,
     pub(crate) commits: Histogram,
     pub(crate) uploads: [AtomicU64; 3],
 }
@@ -37,6 +38,11 @@ impl ArchiveMetrics {
         self.journal_bytes.store(bytes, Relaxed);
         self.oldest_ms
             .store(u64::try_from(oldest).unwrap_or_default(), Relaxed);
+    }
+
+    /// States how many records were stored after their requests had been refused, so far.
+    pub fn set_late(&self, records: u64) {
+        self.late.store(records, Relaxed);
     }
 
     /// A group of records was written and synced, or could not be.

@@ -193,6 +193,12 @@ impl GatewayMetrics {
             &[],
             self.archive.oldest_seconds(Clock::unix()),
         );
+        f.counter(
+            "seawall_archive_late_total",
+            "Records that a slow disk took after their requests had been refused, or counted as lost.",
+            &[],
+            read(&self.archive.late),
+        );
         f.histogram(
             "seawall_archive_commit_seconds",
             "Writing and syncing a group of records.",

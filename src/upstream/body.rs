@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::lent::{Lender, Lent, Tap, lend};
 use crate::vocab::Clock;
 
 /// The error type of bodies that others bring.
@@ -138,6 +139,8 @@ enum Source {
     Empty,
     Incoming(Incoming),
     Other(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
+    /// Of somebody who may take it back, and meters it.
+    Lent(Lent),
 }
 
 /// A request body.
@@ -218,6 +221,13 @@ impl RequestBody {
         Some(progress)
     }
 
+    /// Lends the body, with its meter, to whoever takes this one; `tap` sees what they read.
+    pub fn lend(&mut self, tap: Tap) -> Lender {
+        let (lender, lent) = lend(std::mem::replace(self, RequestBody::empty()), tap);
+        self.source = Source::Lent(lent);
+        lender
+    }
+
     /// The next bytes; `None` at the end. Trailers are passed over.
     ///
     /// # Errors
@@ -255,6 +265,7 @@ impl RequestBody {
                 .as_mut()
                 .poll_frame(cx)
                 .map_err(|error| classify(&*error)),
+            Source::Lent(body) => body.poll_frame(cx),
         }
     }
 }
@@ -390,6 +401,7 @@ impl Body for RequestBody {
             Source::Empty => SizeHint::with_exact(0),
             Source::Incoming(body) => body.size_hint(),
             Source::Other(body) => body.size_hint(),
+            Source::Lent(body) => body.size_hint(),
         }
     }
 }
@@ -400,6 +412,7 @@ impl RequestBody {
             Source::Empty => true,
             Source::Incoming(body) => body.is_end_stream(),
             Source::Other(body) => body.is_end_stream(),
+            Source::Lent(body) => body.is_end_stream(),
         }
     }
 }
@@ -410,6 +423,7 @@ impl fmt::Debug for RequestBody {
             Source::Empty => "empty",
             Source::Incoming(_) => "incoming",
             Source::Other(_) => "other",
+            Source::Lent(_) => "lent",
         };
         f.debug_tuple("RequestBody").field(&kind).finish()
     }

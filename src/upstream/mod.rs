@@ -4,6 +4,7 @@ mod balance;
 mod body;
 mod client;
 mod endpoints;
+mod lent;
 mod pool;
 mod spec;
 
@@ -14,5 +15,6 @@ pub use client::{
     Terms,
 };
 pub use endpoints::{Endpoint, Upstream};
+pub use lent::{Lender, Tap};
 pub use pool::Pool;
 pub use spec::{EndpointSpec, KeepaliveSpec, UpstreamSpec};

@@ -12,6 +12,9 @@ mod client;
 mod gateway;
 mod nginx;
 mod process;
+mod replay;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,14 +30,22 @@ use crate::process::{PATIENCE, signal};
 
 /// The gateway and nginx, or `None` when this machine is not asked to run them.
 fn pair() -> Option<(TempDir, Nginx, Gateway)> {
-    if std::env::var_os("SEAWALL_REAL_SERVERS").is_none_or(|value| value != "1") {
-        println!("SKIPPED: set SEAWALL_REAL_SERVERS=1 to run against a real nginx");
+    if !asked_for() {
         return None;
     }
     let scratch = TempDir::with_prefix("seawall-real-").expect("a scratch directory");
     let nginx = Nginx::start(scratch.path());
     let gateway = Gateway::start(scratch.path(), nginx.address);
     Some((scratch, nginx, gateway))
+}
+
+/// Whether this machine is asked to run real servers; says so when it is not.
+fn asked_for() -> bool {
+    let asked = std::env::var_os("SEAWALL_REAL_SERVERS").is_some_and(|value| value == "1");
+    if !asked {
+        println!("SKIPPED: set SEAWALL_REAL_SERVERS=1 to run against a real nginx");
+    }
+    asked
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod gateway;
 mod metrics;
+pub mod replay;
 mod upstream;
 mod wait;
 mod wire;

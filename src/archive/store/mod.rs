@@ -6,7 +6,8 @@
 //!
 //! `uploader` runs on a thread of its own, `packing` on another: `plan` sorts the records of a segment into objects,
 //! `pack` reads and compresses them, `upload` puts them, and only then the segment is removed
-//! from the journal. `retention` deletes what is old. `walk` and `lines` are the way back.
+//! from the journal. `retention` deletes what is old. `walk`, `lines` and `fetch` are the way
+//! back; `replayed` keeps which records a replay got accepted, in exact sets of `ids`.
 //!
 //! # Invariants
 //! 1. A segment is removed from the journal only after all its objects are confirmed: put, or
@@ -26,6 +27,8 @@
 //!    allocator: 28 to 54 MiB above the start (`benches/store`).
 
 mod error;
+mod fetch;
+mod ids;
 mod lines;
 mod location;
 mod name;
@@ -34,6 +37,7 @@ mod pack;
 mod packing;
 mod plan;
 mod put;
+mod replayed;
 mod retention;
 mod setup;
 mod upload;
@@ -42,10 +46,13 @@ mod walk;
 mod watch;
 
 pub use error::{Act, FORMS, StoreError, UrlProblem};
+pub(super) use fetch::{Attempts, ObjectText, PATIENCE};
+pub use ids::IdSet;
 pub use lines::{ObjectLines, VerifiedObject};
 pub use location::{Existence, StoreUrl, environment};
 pub use name::{Hour, ObjectName, Partition};
 pub use put::{PutOutcome, Store};
+pub use replayed::{Accepted, AcceptedBatch, Standing};
 pub use retention::{Retain, Retained};
 pub use setup::{Finish, Opener, UploadFigures, UploadOptions};
 pub use uploader::Uploader;
@@ -55,4 +62,4 @@ pub use watch::{Obstacle, Put, StoreEvent, StoreWatch};
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
-mod trial;
+pub(super) mod trial;

@@ -144,7 +144,7 @@ pub(super) fn join(path: &Path, part: &str) -> Path {
 
 /// Percent-encodes all but letters, digits, `-`, `_` and `.` (RFC 3986 without `~`, which
 /// Amazon advises against). A name that gets too long is cut and ends in a digest.
-fn encode(name: &str) -> String {
+pub(super) fn encode(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for &byte in name.as_bytes() {
         match byte {

@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::path::Path;
+
 use super::error::StoreError;
+use super::name::Hour;
 use super::pace;
 use super::put::Store;
 use super::walk::Selection;
@@ -20,6 +23,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 const FIRST_WITHIN: Duration = Duration::from_secs(600);
 /// Objects that one pass deletes.
 const MOST_DELETED: u64 = 10_000;
+
+/// How much longer than records the store says that they were accepted.
+const SPENT_AFTER: Duration = Duration::from_secs(86_400);
 
 /// How long objects stay in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +129,25 @@ impl Store {
             }
             paths.push(object.path);
         }
+        if !retained.more {
+            paths.extend(self.spent(before, most - paths.len() as u64).await?);
+        }
         retained.deleted = self.delete(paths).await?;
         Ok(retained)
+    }
+
+    /// What says that records were accepted, once those records are deleted too: a day later,
+    /// for a record is filed by when it came and named by when it was stored.
+    async fn spent(&self, before: Duration, most: u64) -> Result<Vec<Path>, StoreError> {
+        let mut paths = Vec::new();
+        for (last, object) in self.accepted_below(&self.replayed_root()).await? {
+            let stored = Duration::from_millis(last.timestamp_ms());
+            let put = u64::try_from(object.last_modified.timestamp()).unwrap_or_default();
+            let old = Hour::of_unix(stored).end() + SPENT_AFTER <= before;
+            if old && Duration::from_secs(put) <= before && (paths.len() as u64) < most {
+                paths.push(object.location);
+            }
+        }
+        Ok(paths)
     }
 }

@@ -15,19 +15,21 @@ use super::super::{
     Backoff, Disk, Growth, Journal, Options, RealDisk, Redaction, SegmentInfo, StoredRecord,
     Submission, Ulid,
 };
+use object_store::path::Path;
+
 use super::faulty::Faulty;
 use super::{
-    Existence, Opener, Put, PutOutcome, Retain, Selection, Store, StoreEvent, StoreUrl, StoreWatch,
-    UploadOptions, Uploader,
+    Existence, Hour, ObjectName, Opener, Partition, Put, PutOutcome, Retain, Selection, Store,
+    StoreEvent, StoreUrl, StoreWatch, UploadOptions, Uploader,
 };
 
 /// 2026-11-06T09:00:00Z.
-pub(super) const NINE: Duration = Duration::from_secs(1_793_955_600);
+pub(in crate::archive) const NINE: Duration = Duration::from_secs(1_793_955_600);
 
 /// Collects what the uploader tells.
 #[derive(Default)]
-pub(super) struct Heard {
-    pub(super) events: Mutex<Vec<StoreEvent>>,
+pub(in crate::archive) struct Heard {
+    pub(in crate::archive) events: Mutex<Vec<StoreEvent>>,
     uploaded: std::sync::atomic::AtomicU64,
     exists: std::sync::atomic::AtomicU64,
     failed: std::sync::atomic::AtomicU64,
@@ -50,27 +52,27 @@ impl StoreWatch for Heard {
 
 impl Heard {
     /// Puts that were uploaded, were there, failed.
-    pub(super) fn puts(&self) -> (u64, u64, u64) {
+    pub(in crate::archive) fn puts(&self) -> (u64, u64, u64) {
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(SeqCst);
         (read(&self.uploaded), read(&self.exists), read(&self.failed))
     }
 
-    pub(super) fn any(&self, wanted: impl Fn(&StoreEvent) -> bool) -> bool {
+    pub(in crate::archive) fn any(&self, wanted: impl Fn(&StoreEvent) -> bool) -> bool {
         self.events.lock().unwrap().iter().any(wanted)
     }
 }
 
 /// A journal and a store in one scratch directory.
-pub(super) struct Site {
-    pub(super) scratch: TempDir,
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) faulty: Arc<Faulty>,
-    pub(super) store: Store,
-    pub(super) heard: Arc<Heard>,
+pub(in crate::archive) struct Site {
+    pub(in crate::archive) scratch: TempDir,
+    pub(in crate::archive) disk: Arc<dyn Disk>,
+    pub(in crate::archive) faulty: Arc<Faulty>,
+    pub(in crate::archive) store: Store,
+    pub(in crate::archive) heard: Arc<Heard>,
 }
 
 impl Site {
-    pub(super) fn new() -> Site {
+    pub(in crate::archive) fn new() -> Site {
         let scratch = tempfile::tempdir().unwrap();
         let text = format!("file:{}", scratch.path().join("store").display());
         let store = StoreUrl::parse(&text).unwrap();
@@ -86,26 +88,26 @@ impl Site {
         }
     }
 
-    pub(super) fn root(&self) -> PathBuf {
+    pub(in crate::archive) fn root(&self) -> PathBuf {
         self.scratch.path().join("store")
     }
 
-    pub(super) fn journal(&self) -> Journal {
+    pub(in crate::archive) fn journal(&self) -> Journal {
         let mut options = Options::new(vec![self.scratch.path().join("journal")]);
         options.answer_within = Duration::from_secs(60);
         Journal::open(options, self.disk.clone(), Arc::new(())).unwrap()
     }
 
-    pub(super) fn opener(&self) -> Opener {
+    pub(in crate::archive) fn opener(&self) -> Opener {
         let store = self.store.clone();
         Arc::new(move || Ok(store.clone()))
     }
 
-    pub(super) fn uploader(&self, journal: &Journal) -> Uploader {
+    pub(in crate::archive) fn uploader(&self, journal: &Journal) -> Uploader {
         self.uploader_with(journal, self.opener())
     }
 
-    pub(super) fn uploader_with(&self, journal: &Journal, open: Opener) -> Uploader {
+    pub(in crate::archive) fn uploader_with(&self, journal: &Journal, open: Opener) -> Uploader {
         let mut options = UploadOptions::new(Retain::Forever);
         options.poll = Duration::from_millis(5);
         options.backoff = Backoff {
@@ -117,7 +119,7 @@ impl Site {
     }
 
     /// All records in the store, by object; each object is verified.
-    pub(super) async fn content(&self) -> BTreeMap<String, Vec<StoredRecord>> {
+    pub(in crate::archive) async fn content(&self) -> BTreeMap<String, Vec<StoredRecord>> {
         let mut content = BTreeMap::new();
         let mut walk = self.store.walk(Selection::default());
         while let Some(object) = walk.next().await.unwrap() {
@@ -134,7 +136,7 @@ impl Site {
     }
 
     /// The numbers of all records in the store, sorted.
-    pub(super) async fn numbers(&self) -> Vec<u64> {
+    pub(in crate::archive) async fn numbers(&self) -> Vec<u64> {
         let content = self.content().await;
         let records = content.into_values().flatten();
         let mut numbers: Vec<u64> = records.map(|r| r.request_id.parse().unwrap()).collect();
@@ -144,14 +146,14 @@ impl Site {
 }
 
 /// One record.
-pub(super) struct Given<'a> {
-    pub(super) route: &'a str,
-    pub(super) time: Duration,
-    pub(super) number: u64,
-    pub(super) body: usize,
+pub(in crate::archive) struct Given<'a> {
+    pub(in crate::archive) route: &'a str,
+    pub(in crate::archive) time: Duration,
+    pub(in crate::archive) number: u64,
+    pub(in crate::archive) body: usize,
 }
 
-pub(super) async fn keep(journal: &Journal, given: Given<'_>) -> Ulid {
+pub(in crate::archive) async fn keep(journal: &Journal, given: Given<'_>) -> Ulid {
     let mut record = record(given.number, 0);
     record.route = given.route.into();
     record.time = given.time;
@@ -174,7 +176,7 @@ pub(super) async fn keep(journal: &Journal, given: Given<'_>) -> Ulid {
 }
 
 /// Keeps numbered records in turn on these routes, and seals the segment.
-pub(super) async fn keep_all(
+pub(in crate::archive) async fn keep_all(
     journal: &Journal,
     routes: &[&str],
     numbers: std::ops::Range<u64>,
@@ -197,7 +199,7 @@ pub(super) async fn keep_all(
     segments.pop().unwrap()
 }
 
-pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
+pub(in crate::archive) fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -205,7 +207,7 @@ pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-pub(super) async fn wait_for(what: &str, done: impl Fn() -> bool) {
+pub(in crate::archive) async fn wait_for(what: &str, done: impl Fn() -> bool) {
     for _ in 0..30_000 {
         if done() {
             return;
@@ -213,4 +215,20 @@ pub(super) async fn wait_for(what: &str, done: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("waited in vain for {what}");
+}
+
+/// Puts an empty object of that hour after nine, with a name of that id.
+pub(in crate::archive) fn place(site: &Site, route: &str, after: Duration, id: Ulid) {
+    let name = ObjectName {
+        partition: Partition {
+            hour: Hour::of_unix(NINE + after),
+            route: route.to_owned(),
+        },
+        id,
+        instance: "i".to_owned(),
+    };
+    let path = name.path(&Path::default());
+    let file = site.root().join(path.as_ref());
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, b"").unwrap();
 }

@@ -9,6 +9,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::error::{Act, StoreError};
+use super::fetch::{Attempts, PATIENCE};
 use super::name::{Hour, ObjectName, date_of_part, join, route_part};
 use super::put::Store;
 
@@ -103,7 +104,7 @@ impl Walk {
     /// The next object.
     ///
     /// # Errors
-    /// The store's. The walk may be asked again and then goes on behind the day that failed.
+    /// The store's. The walk may be asked again, and then tries the same day again.
     pub async fn next(&mut self) -> Result<Option<StoredObject>, StoreError> {
         loop {
             if let Some(object) = self.objects.pop_front() {
@@ -112,10 +113,26 @@ impl Walk {
             if self.days.is_none() {
                 self.days = Some(self.find_days().await?);
             }
-            let Some((_, paths)) = self.days.as_mut().and_then(BTreeMap::pop_first) else {
+            let days = self.days.as_ref().and_then(BTreeMap::first_key_value);
+            let Some((_, paths)) = days else {
                 return Ok(None);
             };
-            self.objects = self.read_day(&paths).await?.into();
+            self.objects = self.read_day(paths).await?.into();
+            self.days.as_mut().map(BTreeMap::pop_first);
+        }
+    }
+
+    /// As `next`, after several tries.
+    ///
+    /// # Errors
+    /// As those of `next`.
+    pub async fn next_patiently(&mut self) -> Result<Option<StoredObject>, StoreError> {
+        let mut attempts = Attempts::new(PATIENCE);
+        loop {
+            match self.next().await {
+                Ok(object) => return Ok(object),
+                Err(error) => attempts.again(error).await?,
+            }
         }
     }
 

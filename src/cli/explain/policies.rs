@@ -116,7 +116,7 @@ fn edits(route: &RouteSettings) -> Vec<Pair> {
         ("host_rewrite", host),
         ("request_headers", edited(&route.request_headers)),
         ("response_headers", edited(&route.response_headers)),
-        ("on_failure", "closed".to_owned()),
+        ("on_failure", route.on_failure.as_str().to_owned()),
         ("observe", list(&route.observe, "nothing")),
     ]
 }

@@ -14,7 +14,7 @@ impl Scanner<'_, '_> {
         if !(self.open && text.starts_with(['{', '}', ']'])) {
             self.report_broken(line);
         }
-        self.damaged.push(self.slice(line, line + 1));
+        self.damaged.push(self.with_next(line));
         self.open |= leaves_open(text) || text.contains("kill.");
         if self.section == Section::Other {
             return;

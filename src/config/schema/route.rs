@@ -123,8 +123,8 @@ pub(super) static ROUTE: Shape = Shape {
         ),
         doc(
             "on_failure",
-            OneOf(&["closed"]),
-            "What the client sees when the upstream fails; closed is the error.",
+            OneOf(&["closed", "open"]),
+            "What the client sees when the upstream fails: closed is the error, open the answer of mode archive once the request is kept. Open needs kill_switch.mode = \"archive\".",
         )
         .or("\"closed\""),
         doc(

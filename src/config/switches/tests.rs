@@ -207,6 +207,29 @@ fn a_thousand_corruptions_refuse_no_neighbour() {
     }
 }
 
+/// Each in the place of a character, and between two.
+#[test]
+fn a_line_break_within_a_header_costs_no_entry_its_condition() {
+    let settings = shipped();
+    let text = launch_night();
+    let owners = owners(&text, &settings);
+    let owned = (settings, owners);
+    let begin = text.find("[[kill.").unwrap();
+    let mut cut = 0;
+    let headers = text.match_indices("\n[").map(|(end, _)| end + 1);
+    for start in headers.filter(|start| *start >= begin) {
+        let header = text[start..].lines().next().unwrap_or_default();
+        for at in start..start + header.len() {
+            for taken in 0..2 {
+                let damaged = [&text[..at], "\n", &text[at + taken..]].concat();
+                holds(damaged.as_bytes(), &text, at..at + taken, &owned);
+                cut += 1;
+            }
+        }
+    }
+    assert!(cut > 200, "{cut}");
+}
+
 #[test]
 fn the_shipped_file_survives_the_same() {
     let settings = shipped();

@@ -1,0 +1,288 @@
+//! What a replay says before and after it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::control::replay::{Counts, Ending, Lacking, Prepared, Report, Survey, Terms};
+
+/// Says what is about to be sent, and where. Standard output is for the ledger.
+pub(super) fn introduce(prepared: &Prepared, terms: &Terms, history: bool) {
+    let survey = &prepared.survey;
+    for damage in &survey.damage {
+        eprintln!("seawall: {damage}");
+    }
+    if let Some(earlier) = &prepared.earlier {
+        eprintln!(
+            "seawall: goes on with the replay of {:.0}: {} accepted, {} refused so far",
+            earlier.begun, earlier.accepted, earlier.refused
+        );
+    }
+    let times = survey.times.map_or(String::new(), |(first, last)| {
+        format!(", received from {first:.0} to {last:.0}")
+    });
+    eprintln!(
+        "seawall: {} to send{times}",
+        count(survey.records, "record")
+    );
+    for (route, records) in &survey.routes {
+        let addresses = prepared.destinations().addresses(route);
+        let addresses: Vec<&str> = addresses.iter().map(|address| &**address).collect();
+        eprintln!("  {route}: {records} to {}", addresses.join(", "));
+    }
+    let mut notes = String::new();
+    let mut note = |records: u64, what: &str| {
+        if records > 0 {
+            let _ = writeln!(notes, "  {records} {what}");
+        }
+    };
+    note(
+        survey.skipped,
+        "skipped: accepted by this target before; --again sends them too",
+    );
+    note(
+        survey.duplicates,
+        "copies of records that stand in several places; each is sent once",
+    );
+    note(
+        survey.maybe_processed,
+        "that an upstream may have seen already; they carry x-seawall-maybe-processed: true",
+    );
+    note(
+        survey.late,
+        "came into the archive late; run the same command once more when this run is done",
+    );
+    eprint!("{notes}");
+    if survey.records > 1 && survey.clients() == Some(1) {
+        eprintln!("  all are of one client: each waits for the answer to the one before");
+    }
+    if !history && survey.records > 0 {
+        eprintln!("  no store is read: a later run will not know what this one got accepted");
+    }
+    if survey.records > 0 {
+        let rate = terms.rate.per_second();
+        eprintln!(
+            "  at {rate:.1}/s that takes {:.0} s or longer",
+            survey.records as f64 / rate
+        );
+    }
+}
+
+/// Whether everything can be sent; otherwise what to do.
+pub(super) fn possible(survey: &Survey) -> Result<(), String> {
+    let mut text = String::new();
+    for (route, (why, records)) in &survey.without_target {
+        let _ = write!(
+            text,
+            "{} of the route {route} cannot be sent: {why}; ",
+            count(*records, "record")
+        );
+    }
+    if !text.is_empty() {
+        return Err(text.trim_end_matches("; ").to_owned());
+    }
+    if survey.lacking.is_empty() {
+        return Ok(());
+    }
+    for (lacking, records) in &survey.lacking {
+        let _ = write!(text, "\n  {lacking}: in {}", count(*records, "record"));
+    }
+    let first = survey.lacking.keys().next();
+    Err(format!(
+        "nothing was sent: values were left out of these records when they were archived:{text}\n\
+         {}",
+        first.map_or(String::new(), remedy)
+    ))
+}
+
+fn remedy(lacking: &Lacking) -> String {
+    let option = match lacking {
+        Lacking::Header(name) => format!("--header {name}=VALUE (or {name}=@FILE)"),
+        Lacking::Query(name) => format!("--query {name}=VALUE (or {name}=@FILE)"),
+    };
+    format!("give each, with {option}, or send without them: --without-redacted")
+}
+
+fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    instance: &'a str,
+    #[serde(flatten)]
+    counts: Figures,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    #[serde(flatten)]
+    counts: Counts,
+    left: u64,
+}
+
+impl Figures {
+    fn of(counts: Counts) -> Figures {
+        Figures {
+            left: counts.left(),
+            counts,
+        }
+    }
+}
+
+/// The ledger as one JSON document.
+pub(super) fn write_json(out: &mut impl Write, report: &Report, refused: &Path) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        complete: bool,
+        ended: &'static str,
+        total: Figures,
+        instances: Vec<Line<'a>>,
+        refused_for: &'a std::collections::BTreeMap<String, u64>,
+        duplicates: u64,
+        damaged_bytes: u64,
+        seconds: f64,
+        refused_file: Option<String>,
+        checkpoint: Option<String>,
+    }
+    let ledger = &report.ledger;
+    let total = ledger.total();
+    let lines = ledger.instances.iter().map(|(instance, counts)| Line {
+        instance,
+        counts: Figures::of(*counts),
+    });
+    let document = Document {
+        complete: report.ending == Ending::Done,
+        ended: ended(&report.ending),
+        total: Figures::of(total),
+        instances: lines.collect(),
+        refused_for: &ledger.refused_for,
+        duplicates: ledger.duplicates,
+        damaged_bytes: ledger.damaged_bytes,
+        seconds: report.took.as_secs_f64(),
+        refused_file: (total.refused > 0).then(|| refused.display().to_string()),
+        checkpoint: report
+            .checkpoint
+            .as_ref()
+            .map(|path| path.display().to_string()),
+    };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn ended(ending: &Ending) -> &'static str {
+    match ending {
+        Ending::Done => "done",
+        Ending::Interrupted => "interrupted",
+        Ending::Denied(_) => "denied",
+        Ending::GaveUp(_) => "gave_up",
+        Ending::Lacking(_) => "redacted",
+        Ending::WithoutTarget(..) => "no_target",
+        Ending::Source(_) => "source",
+        Ending::Checkpoint(_) => "checkpoint",
+    }
+}
+
+/// The ledger as a table, a line for each instance.
+pub(super) fn write_ledger(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let ledger = &report.ledger;
+    let names = ledger.instances.keys().map(|name| name.chars().count());
+    let width = names.max().unwrap_or(0).max("INSTANCE".len());
+    writeln!(
+        out,
+        "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}",
+        "INSTANCE", "READ", "SENT", "ACCEPTED", "REFUSED", "SKIPPED", "LEFT", "RETRIES"
+    )?;
+    let mut line = |name: &str, counts: Counts| {
+        writeln!(
+            out,
+            "{name:width$}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>9}",
+            counts.read,
+            counts.sent,
+            counts.accepted,
+            counts.refused,
+            counts.skipped,
+            counts.left(),
+            counts.retries
+        )
+    };
+    for (instance, counts) in &ledger.instances {
+        line(instance, *counts)?;
+    }
+    if ledger.instances.len() != 1 {
+        line("total", ledger.total())?;
+    }
+    Ok(())
+}
+
+/// Says how it ended and how to go on; gives the exit code.
+pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
+    let ledger = &report.ledger;
+    let total = ledger.total();
+    let took = report.took.as_secs_f64();
+    eprintln!("seawall: after {took:.1} s {}", ending_text(&report.ending));
+    if total.refused > 0 {
+        let because = ledger.refused_for.iter();
+        let because: Vec<String> = because.map(|(why, n)| format!("{n} for {why}")).collect();
+        eprintln!(
+            "  {} refused ({}); they are in {path}; replay --from {path} sends them again",
+            total.refused,
+            because.join(", "),
+            path = refused.display()
+        );
+    }
+    if ledger.damaged_bytes > 0 {
+        eprintln!(
+            "  {} bytes of the archive cannot be read",
+            ledger.damaged_bytes
+        );
+    }
+    if let Some(why) = &report.unrecorded {
+        eprintln!("  the store does not know yet what was accepted: {why}");
+    }
+    if let Some(path) = &report.checkpoint {
+        eprintln!(
+            "  the same command goes on where this one ended (checkpoint: {})",
+            path.display()
+        );
+    }
+    let clean = report.ending == Ending::Done
+        && total.refused == 0
+        && total.left() == 0
+        && ledger.damaged_bytes == 0
+        && report.unrecorded.is_none();
+    match clean {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn ending_text(ending: &Ending) -> String {
+    match ending {
+        Ending::Done => "done".to_owned(),
+        Ending::Interrupted => "the run was interrupted".to_owned(),
+        Ending::Denied(status) => format!(
+            "the run ended: the target answers {} to one record after the other; check the credentials \
+             that the requests carry (--header authorization=...), and that the target is the right one",
+            status.as_u16()
+        ),
+        Ending::GaveUp(failing) => format!(
+            "the run ended: the target fails and does not come back: {failing}; --give-up-after waits longer"
+        ),
+        Ending::Lacking(lacking) => format!(
+            "the run ended: a record came that lacks the {lacking}; {}",
+            remedy(lacking)
+        ),
+        Ending::WithoutTarget(route, why) => {
+            format!("the run ended: a record of the route {route} came that cannot be sent: {why}")
+        }
+        Ending::Source(why) => format!("the run ended: the archive cannot be read on: {why}"),
+        Ending::Checkpoint(why) => {
+            format!("the run ended: what was done cannot be noted down: {why}")
+        }
+    }
+}
