@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::compress_bound;
 
 use super::super::catalog::SegmentInfo;
 use super::super::cursor::Cursor;
@@ -28,58 +29,81 @@ pub(super) struct Packed {
     pub(super) body: Bytes,
 }
 
-/// Makes one object after the other.
+/// What packing needs and keeps.
+pub(super) struct Tools {
+    /// The records of a pass.
+    lines: Vec<u8>,
+    /// An object, compressed, before it is copied out in its own length.
+    packed: Vec<u8>,
+    compressor: Compressor<'static>,
+}
+
+impl Tools {
+    pub(super) fn new() -> io::Result<Tools> {
+        let mut compressor = Compressor::new(LEVEL)?;
+        compressor.include_checksum(true)?;
+        Ok(Tools {
+            lines: Vec::new(),
+            packed: Vec::new(),
+            compressor,
+        })
+    }
+
+    /// A record that was longer than usual does not keep its room for ever.
+    fn forget_what_was_long(&mut self) {
+        for buffer in [&mut self.lines, &mut self.packed] {
+            buffer.clear();
+            buffer.shrink_to(PASS_BYTES as usize);
+        }
+    }
+}
+
+/// Makes one object after the other. Between its calls no other packer uses the tools.
 pub(super) struct Packer {
     disk: Arc<dyn Disk>,
     info: SegmentInfo,
     queue: VecDeque<Planned>,
-    /// Read, not yet compressed, and where in `lines`.
+    /// Read, not yet compressed, and where in the tools' lines.
     read: VecDeque<(Planned, Range<usize>)>,
-    /// One allocation for a pass, however many objects it has.
-    lines: Vec<u8>,
-    compressor: Compressor<'static>,
 }
 
 impl Packer {
-    pub(super) fn new(
-        disk: Arc<dyn Disk>,
-        info: SegmentInfo,
-        objects: Vec<Planned>,
-    ) -> io::Result<Packer> {
-        let mut compressor = Compressor::new(LEVEL)?;
-        compressor.include_checksum(true)?;
-        Ok(Packer {
+    pub(super) fn new(disk: Arc<dyn Disk>, info: SegmentInfo, objects: Vec<Planned>) -> Packer {
+        Packer {
             disk,
             info,
             queue: objects.into(),
             read: VecDeque::new(),
-            lines: Vec::new(),
-            compressor,
-        })
+        }
     }
 
     /// The next object; `None` after the last one.
     ///
     /// # Errors
     /// The segment does not give what it gave when it was planned.
-    pub(super) fn next(&mut self) -> io::Result<Option<Packed>> {
+    pub(super) fn next(&mut self, tools: &mut Tools) -> io::Result<Option<Packed>> {
         if self.read.is_empty() {
-            self.pass()?;
+            self.pass(&mut tools.lines)?;
         }
         let Some((planned, range)) = self.read.pop_front() else {
+            tools.forget_what_was_long();
             return Ok(None);
         };
-        let mut body = self.compressor.compress(&self.lines[range])?;
-        body.shrink_to_fit();
+        let lines = &tools.lines[range];
+        tools.packed.clear();
+        tools.packed.reserve(compress_bound(lines.len()));
+        tools
+            .compressor
+            .compress_to_buffer(lines, &mut tools.packed)?;
         Ok(Some(Packed {
             name: planned.name,
             records: planned.offsets.len() as u64,
-            body: Bytes::from(body),
+            body: Bytes::copy_from_slice(&tools.packed),
         }))
     }
 
     /// Reads the records of the next objects, in one pass over the segment.
-    fn pass(&mut self) -> io::Result<()> {
+    fn pass(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
         let mut wanted: Vec<(u64, usize)> = Vec::new();
         let mut ranges: Vec<Range<usize>> = Vec::new();
         let mut bytes = 0;
@@ -95,9 +119,9 @@ impl Packer {
             bytes = end;
         }
         wanted.sort_unstable();
-        self.lines.clear();
-        self.lines.resize(bytes, 0);
-        let copied = self.copy(&wanted, ranges);
+        lines.clear();
+        lines.resize(bytes, 0);
+        let copied = self.copy(&wanted, ranges, lines);
         if copied.is_err() {
             self.read.clear();
         }
@@ -106,7 +130,12 @@ impl Packer {
 
     /// Copies the wanted records, in the order of the segment, each behind the one before it
     /// in the range of its object.
-    fn copy(&mut self, wanted: &[(u64, usize)], mut ranges: Vec<Range<usize>>) -> io::Result<()> {
+    fn copy(
+        &self,
+        wanted: &[(u64, usize)],
+        mut ranges: Vec<Range<usize>>,
+        lines: &mut [u8],
+    ) -> io::Result<()> {
         let Some(&(start, _)) = wanted.first() else {
             return Ok(());
         };
@@ -124,8 +153,8 @@ impl Packer {
             if end >= range.end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.lines[range.start..end].copy_from_slice(line.json);
-            self.lines[end] = b'\n';
+            lines[range.start..end].copy_from_slice(line.json);
+            lines[end] = b'\n';
             range.start = end + 1;
             wanted.next();
         }

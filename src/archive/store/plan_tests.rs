@@ -1,6 +1,6 @@
 use super::super::super::sim::SimDisk;
 use super::super::super::trial as simulated;
-use super::super::pack::Packer;
+use super::super::pack::{Packer, Tools};
 use super::super::trial::{Given, NINE, Site, keep, keep_all, run};
 use super::*;
 use std::time::Duration;
@@ -10,8 +10,9 @@ fn plan(site: &Site, info: &SegmentInfo, limit: u64) -> Plan {
 }
 
 fn pack(site: &Site, info: &SegmentInfo, objects: Vec<Planned>) -> Vec<super::super::pack::Packed> {
-    let mut packer = Packer::new(site.disk.clone(), info.clone(), objects).unwrap();
-    std::iter::from_fn(|| packer.next().unwrap()).collect()
+    let mut tools = Tools::new().unwrap();
+    let mut packer = Packer::new(site.disk.clone(), info.clone(), objects);
+    std::iter::from_fn(|| packer.next(&mut tools).unwrap()).collect()
 }
 
 #[test]
@@ -127,8 +128,9 @@ fn damaged_records_are_counted_and_change_the_name_of_their_object() {
             whole.objects[0].name.partition
         );
         // A plan that the disk does not keep is an error, not a shorter object.
-        let mut packer = Packer::new(sim, info, whole.objects).unwrap();
-        assert!(packer.next().is_err());
+        let mut tools = Tools::new().unwrap();
+        let mut packer = Packer::new(sim, info, whole.objects);
+        assert!(packer.next(&mut tools).is_err());
         journal.close().await;
     });
 }

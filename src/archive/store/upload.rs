@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use super::super::journal::{Journal, Unheard};
 use super::super::writer::Removal;
 use super::error::StoreError;
 use super::pace::Window;
-use super::pack::{Packed, Packer};
+use super::pack::{Packed, Packer, Tools};
+use super::packing::Packing;
 use super::plan::Plan;
 use super::put::{PutOutcome, Store};
 use super::watch::{Obstacle, Put, StoreEvent, StoreWatch};
@@ -36,6 +36,7 @@ pub(super) struct Bench {
     pub(super) journal: Journal,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) watch: Arc<dyn StoreWatch>,
+    pub(super) packing: Packing,
 }
 
 /// What is remembered of a segment between tries.
@@ -96,7 +97,8 @@ impl Bench {
 
     async fn plan(&self, info: &SegmentInfo) -> Result<Plan, Obstacle> {
         let (disk, info) = (self.disk.clone(), info.clone());
-        blocking(move || Plan::read(disk, info)).await
+        let plan = self.packing.run(move |_| Plan::read(disk, info)).await;
+        plan.map_err(|error| Obstacle::Disk(Arc::new(error)))
     }
 
     /// Puts what is not confirmed yet, as many at a time as the window has. After the first
@@ -114,7 +116,6 @@ impl Bench {
             !progress.confirmed.contains(&path)
         });
         let packer = Packer::new(self.disk.clone(), info.clone(), objects);
-        let packer = packer.map_err(|error| Obstacle::Disk(Arc::new(error)))?;
         let mut idle = Some(Box::new(packer));
         let mut steps: FuturesUnordered<Pin<Box<dyn Future<Output = Step> + '_>>> =
             FuturesUnordered::new();
@@ -125,7 +126,7 @@ impl Bench {
             if steps.len() < window.size()
                 && let Some(packer) = idle.take()
             {
-                steps.push(Box::pin(pack(packer)));
+                steps.push(Box::pin(self.pack(packer)));
             }
             let Some(step) = steps.next().await else {
                 break;
@@ -155,6 +156,15 @@ impl Bench {
         match obstacle {
             Some(obstacle) => Err(obstacle),
             None => Ok(total),
+        }
+    }
+
+    async fn pack(&self, mut packer: Box<Packer>) -> Step {
+        let packed = move |tools: &mut Tools| Ok((packer.next(tools)?, packer));
+        match self.packing.run(packed).await {
+            Ok((Some(packed), packer)) => Step::Packed(packer, packed),
+            Ok((None, _)) => Step::AllPacked,
+            Err(error) => Step::Failed(Obstacle::Disk(Arc::new(error))),
         }
     }
 
@@ -191,20 +201,4 @@ enum Step {
     AllPacked,
     Put(Path, u64, Result<PutOutcome, StoreError>),
     Failed(Obstacle),
-}
-
-async fn pack(mut packer: Box<Packer>) -> Step {
-    match blocking(move || Ok((packer.next()?, packer))).await {
-        Ok((Some(packed), packer)) => Step::Packed(packer, packed),
-        Ok((None, _)) => Step::AllPacked,
-        Err(obstacle) => Step::Failed(obstacle),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Obstacle> {
-    let done = tokio::task::spawn_blocking(work).await;
-    let done = done.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-    done.map_err(|error| Obstacle::Disk(Arc::new(error)))
 }

@@ -14,6 +14,7 @@ use super::super::files::Disk;
 use super::super::id::SegmentId;
 use super::super::journal::Journal;
 use super::pace::{self, Window};
+use super::packing::Packing;
 use super::put::Store;
 use super::retention::Retention;
 use super::setup::{Finish, Opener, UploadFigures, UploadOptions};
@@ -78,6 +79,7 @@ impl Uploader {
             journal: journal.clone(),
             disk,
             watch,
+            packing: Packing::start()?,
         };
         let worker = Worker {
             bench,
