@@ -64,7 +64,9 @@ fn payload(number: u64) -> Vec<u8> {
         .flat_map(|word| mix(number ^ (word << 32)).to_le_bytes())
         .map(|byte| byte & mask)
         .collect();
-    block.into_iter().cycle().take(length as usize).collect()
+    let mut bytes = block.repeat(length as usize / block.len() + 1);
+    bytes.truncate(length as usize);
+    bytes
 }
 
 /// What the clients sent and which of it was answered 200.
@@ -72,6 +74,8 @@ fn payload(number: u64) -> Vec<u8> {
 struct Sent {
     sent: u64,
     acknowledged: Vec<u64>,
+    /// Answered otherwise: nothing here gives a reason for it.
+    refused: u64,
 }
 
 fn kills(binary: &Path) -> io::Result<Vec<Finding>> {
@@ -82,6 +86,7 @@ fn kills(binary: &Path) -> io::Result<Vec<Finding>> {
         let sent = storm(gateway, round)?;
         all.sent += sent.sent;
         all.acknowledged.extend(sent.acknowledged);
+        all.refused += sent.refused;
     }
     let mut found = Found::default();
     for layout in &layouts {
@@ -95,18 +100,24 @@ fn kills(binary: &Path) -> io::Result<Vec<Finding>> {
     let unknown = found.numbers.keys().filter(|n| !known.contains(n)).count();
     let twice = found.numbers.values().filter(|count| **count > 1).count();
     println!(
-        "  {} sent, {} acknowledged; {} kept, {} MiB; {unknown} of them not acknowledged",
+        "  {} sent, {} acknowledged, {} refused; {} kept, {} MiB; {unknown} of them not acknowledged",
         all.sent,
         all.acknowledged.len(),
+        all.refused,
         found.numbers.len(),
         found.bytes >> 20,
     );
-    let enough = all.acknowledged.len() as u64 > ROUNDS * 10;
+    let longest = all.acknowledged.iter().map(|number| payload(*number).len());
+    let longest = longest.max().unwrap_or_default();
+    let enough = all.acknowledged.len() as u64 > ROUNDS * 10 && longest == 1 << 20;
     Ok(vec![
         Finding::new(
-            format!("acknowledged records lost over {ROUNDS} kill -9 (bar: 0)"),
-            format!("{lost} of {}", all.acknowledged.len()),
-            lost == 0 && enough,
+            format!("acknowledged records lost over {ROUNDS} kill -9, 0 B to 1 MiB (bar: 0)"),
+            format!(
+                "{lost} of {}, the longest of {longest} B",
+                all.acknowledged.len()
+            ),
+            lost == 0 && enough && all.refused == 0,
         ),
         Finding::new("records that are there twice (bar: 0)", twice, twice == 0),
         Finding::new(
@@ -125,26 +136,28 @@ fn storm(mut gateway: Gateway, round: u64) -> io::Result<Sent> {
             let mut client = gateway.connect()?;
             let next = Arc::clone(&next);
             Ok(thread::spawn(move || {
-                let mut acknowledged = Vec::new();
+                let mut sent = Sent::default();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let path = format!("/kept/{number}");
                     match client.call("POST", &path, &payload(number)) {
-                        Ok(answer) if answer.status == 200 => acknowledged.push(number),
-                        Ok(_) | Err(_) => return acknowledged,
+                        Ok(answer) if answer.status == 200 => sent.acknowledged.push(number),
+                        Ok(_) => sent.refused += 1,
+                        Err(_) => return sent,
                     }
                 }
             }))
         })
         .collect::<io::Result<_>>()?;
     // The end comes at another moment in each round.
-    thread::sleep(Duration::from_millis(30 + mix(round) % 220));
+    thread::sleep(Duration::from_millis(50 + mix(round) % 350));
     gateway.kill()?;
     let mut sent = Sent::default();
     for thread in threads {
-        let acknowledged = thread.join();
-        sent.acknowledged
-            .extend(acknowledged.map_err(|_| io::Error::other("a client panicked"))?);
+        let one = thread.join();
+        let one = one.map_err(|_| io::Error::other("a client panicked"))?;
+        sent.acknowledged.extend(one.acknowledged);
+        sent.refused += one.refused;
     }
     sent.sent = next.load(Ordering::Relaxed) - (round << 32);
     Ok(sent)

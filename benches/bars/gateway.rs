@@ -132,6 +132,24 @@ impl Gateway {
         Ok(Duration::from_millis(10 * ticks))
     }
 
+    /// Bytes of memory that it holds now.
+    pub(crate) fn memory(&self) -> io::Result<u64> {
+        self.memory_line("VmRSS:")
+    }
+
+    /// Most bytes of memory that it has held.
+    pub(crate) fn peak_memory(&self) -> io::Result<u64> {
+        self.memory_line("VmHWM:")
+    }
+
+    fn memory_line(&self, name: &str) -> io::Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.map(|kib| 1024 * kib)
+            .ok_or_else(|| io::Error::other("no memory in /proc"))
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn wait_for_end(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         let start = Instant::now();

@@ -12,6 +12,7 @@
 mod archive_cost;
 mod archive_crash;
 mod client;
+mod disk;
 mod drain;
 mod endpoint;
 mod gateway;
@@ -19,6 +20,7 @@ mod journal;
 mod kill;
 mod layout;
 mod load;
+mod memory;
 mod reload;
 mod replay;
 mod swarm;
@@ -52,7 +54,9 @@ bars (all, when none is named):
   archive-cost   CPU of an archived request over that of a dropped one
   archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
   journal        records a second with fsync beside a plain writer; time to the acknowledgement
-  replay    100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
+  disk           another route while the journal's disk is full or read-only, the store away; needs root
+  memory         1,000 clients send 1 MiB each into the archive: resident memory
+  replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -108,7 +112,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 10] = [
+const BARS: [(&str, Bar); 12] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -118,6 +122,8 @@ const BARS: [(&str, Bar); 10] = [
     ("archive-cost", archive_cost::measure),
     ("archive-crash", archive_crash::measure),
     ("journal", journal::measure),
+    ("disk", disk::measure),
+    ("memory", memory::measure),
     ("replay", replay::measure),
 ];
 

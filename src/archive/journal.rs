@@ -18,6 +18,7 @@ use super::id::SegmentId;
 use super::options::{
     Answer, Busy, Commit, DirectoryState, Durability, Failed, Limits, Options, Watch,
 };
+use super::patient::PatientDisk;
 use super::writer::{Moment, Removal, Shared, Surroundings, Writer};
 use crate::vocab::Clock;
 
@@ -131,6 +132,14 @@ impl Journal {
             answer_within: options.answer_within,
         };
         let group_bytes = options.batch_bytes;
+        // Where there is but one, nothing is won by giving up on it.
+        let disk: Arc<dyn Disk> = match directories {
+            1 => disk,
+            _ => {
+                let patient = PatientDisk::new(disk, &options.directories, options.patience);
+                Arc::new(patient.map_err(OpenError::Thread)?)
+            }
+        };
         let around = Surroundings {
             disk,
             watch: watch.clone(),

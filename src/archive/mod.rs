@@ -16,6 +16,7 @@ mod files;
 mod id;
 mod journal;
 mod options;
+mod patient;
 mod record;
 mod recover;
 mod redaction;

@@ -57,6 +57,9 @@ pub struct Options {
     pub queue: usize,
     /// How long a submitter waits, at most.
     pub answer_within: Duration,
+    /// With several directories, how long an operation in one may take before that directory
+    /// counts as failed and another is used.
+    pub patience: Duration,
     /// How long a directory that failed is left out.
     pub backoff: Backoff,
 }
@@ -77,6 +80,7 @@ impl Options {
             batch_bytes: 4 << 20,
             queue: 8192,
             answer_within: Duration::from_secs(5),
+            patience: Duration::from_secs(3),
             backoff: Backoff {
                 first: Duration::from_millis(100),
                 longest: Duration::from_secs(5),

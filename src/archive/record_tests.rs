@@ -109,6 +109,17 @@ fn what_was_left_out_is_known_afterwards() {
 
 proptest! {
     #[test]
+    fn a_time_is_written_as_jiff_does(
+        micros in prop_oneof![0..300_000_000_000_000_000_u64, 0..4_000_000_000_000_000_u64],
+    ) {
+        let mut text = Vec::new();
+        push_time(Duration::from_micros(micros), &mut text).unwrap();
+        let micros = i64::try_from(micros).unwrap();
+        let time = Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
+        prop_assert_eq!(String::from_utf8(text).unwrap(), format!("{time:.6}"));
+    }
+
+    #[test]
     fn what_is_written_is_read_back_and_has_no_control_bytes(
         body in proptest::collection::vec(any::<u8>(), 0..300),
         target in "/[a-z\u{1}\u{7f}\"\\\\é]{0,20}",

@@ -44,10 +44,25 @@ impl Gateway {
         Gateway::start_in(directory, path, arguments)
     }
 
+    /// The same, with these variables in its environment.
+    pub fn start_under(config: &Config, environment: &[(String, String)]) -> Gateway {
+        let directory = tempfile::tempdir().expect("a directory");
+        config.write(directory.path());
+        let path = directory.path().to_owned();
+        Gateway::launch(
+            directory,
+            command(&path, "run").envs(environment.to_vec()),
+            path,
+        )
+    }
+
     /// Starts on a directory that the test has laid out itself, somewhere inside `directory`.
     pub fn start_in(directory: TempDir, config: PathBuf, arguments: &[&str]) -> Gateway {
-        let mut child = command(&config, "run")
-            .args(arguments)
+        Gateway::launch(directory, command(&config, "run").args(arguments), config)
+    }
+
+    fn launch(directory: TempDir, command: &mut Command, config: PathBuf) -> Gateway {
+        let mut child = command
             // Relative paths of a configuration lead nowhere else.
             .current_dir(directory.path())
             .stdout(Stdio::null())

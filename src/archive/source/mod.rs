@@ -18,18 +18,16 @@
 
 mod damage;
 mod file;
+mod head;
 mod held;
 mod names;
+mod options;
 mod outline;
 mod reader;
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use jiff::Timestamp;
 
 use super::catalog::SegmentInfo;
 use super::cursor::Cursor;
@@ -37,105 +35,25 @@ use super::files::Disk;
 use super::id::Ulid;
 use super::options::Backoff;
 use super::record::StoredRecord;
-use super::store::{Attempts, PATIENCE, Selection, Store, StoredObject};
+use super::store::{Attempts, StoredObject};
 use file::{RecordFile, Refused};
+use head::{Head, Pace};
 use held::Held;
 use names::Names;
+use options::hours;
 use outline::Choice;
 use reader::{Reader, Step, segment_bytes};
 
 pub use damage::{Damage, Harm, Place, SourceError};
+pub use options::{SourceFigures, SourceOptions, SourceTotal, Sourced};
 pub use outline::Wanted;
 
 /// Bytes of objects in memory.
-const HELD: usize = 128 << 20;
+const HELD: usize = 64 << 20;
 /// What an open object keeps in memory at least.
 const LEAST: usize = 32 * 1024;
 /// Damage that waits to be asked for; more is counted alone.
 const MOST_TOLD: usize = 1000;
-
-/// What a source reads.
-#[derive(Clone, Debug)]
-pub struct SourceOptions {
-    /// A store.
-    pub store: Option<Store>,
-    /// Directories of journals, of one gateway or of several; also while gateways write there.
-    pub journals: Vec<PathBuf>,
-    /// Files with a record on each line, plain or compressed with zstd.
-    pub files: Vec<PathBuf>,
-    /// Which records.
-    pub wanted: Wanted,
-    /// Only records behind this id.
-    pub after: Option<Ulid>,
-    /// Waits between tries of a request to the store.
-    pub backoff: Backoff,
-}
-
-/// A record, and where it was found.
-#[derive(Clone, Debug)]
-pub struct Sourced {
-    /// Its id.
-    pub id: Ulid,
-    /// The record.
-    pub record: StoredRecord,
-    /// The same as it is stored: JSON, without a line end.
-    pub line: Vec<u8>,
-    /// Where.
-    pub place: Place,
-}
-
-/// What was read so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceFigures {
-    /// Records given.
-    pub read: u64,
-    /// Records that were given before, from another place.
-    pub duplicates: u64,
-    /// Records that were not wanted, or not behind `after`.
-    pub passed: u64,
-    /// Records that came behind one with a higher id, for their object is not in order. The
-    /// gateway makes no such objects. These are given, and may have been given before.
-    pub late: u64,
-    /// Damages told.
-    pub damages: u64,
-    /// Bytes of them.
-    pub damaged_bytes: u64,
-    /// Bytes of the places that were read whole, as `SourceTotal` counts them.
-    pub bytes: u64,
-}
-
-/// What there is to read; records that are not wanted included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceTotal {
-    /// Bytes: of objects compressed, of segments and files as they are.
-    pub bytes: u64,
-    /// Objects in the store.
-    pub objects: u64,
-    /// Segments of the journals.
-    pub segments: u64,
-    /// Files.
-    pub files: u64,
-}
-
-impl SourceOptions {
-    /// Everything, of nowhere.
-    pub fn new() -> SourceOptions {
-        SourceOptions {
-            store: None,
-            journals: Vec::new(),
-            files: Vec::new(),
-            wanted: Wanted::default(),
-            after: None,
-            backoff: PATIENCE,
-        }
-    }
-}
-
-impl Default for SourceOptions {
-    fn default() -> SourceOptions {
-        SourceOptions::new()
-    }
-}
 
 /// A stream of records, oldest first.
 pub struct Source {
@@ -156,47 +74,6 @@ pub struct Source {
     total: SourceTotal,
     figures: SourceFigures,
     damage: VecDeque<Damage>,
-}
-
-/// The next record of a reader.
-struct Head {
-    id: Ulid,
-    reader: usize,
-    line: Vec<u8>,
-    pace: Pace,
-}
-
-/// Whether a record stands where its id belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    InOrder,
-    Late,
-}
-
-impl Head {
-    fn key(&self) -> (Ulid, usize) {
-        (self.id, self.reader)
-    }
-}
-
-impl PartialEq for Head {
-    fn eq(&self, other: &Head) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Head {}
-
-impl PartialOrd for Head {
-    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Head {
-    fn cmp(&self, other: &Head) -> Ordering {
-        self.key().cmp(&other.key())
-    }
 }
 
 /// What is opened next.
@@ -502,7 +379,7 @@ impl Source {
             return;
         }
         let objects = open().filter(|reader| reader.held() > 0).count();
-        let part = (self.room / objects.max(1)).max(LEAST);
+        let part = (self.room / objects.max(1)).max(LEAST.min(self.room));
         for reader in self.readers.iter_mut().flatten() {
             if reader.held() > part {
                 reader.trim(part);
@@ -516,19 +393,8 @@ fn first_of(info: &SegmentInfo) -> Ulid {
     info.summary.first.unwrap_or(info.id.0)
 }
 
-/// The hours of the store that have what is wanted.
-fn hours(wanted: &Wanted) -> Selection {
-    let unix = |time: Timestamp| {
-        let micros = u64::try_from(time.as_microsecond()).unwrap_or_default();
-        Duration::from_micros(micros)
-    };
-    Selection {
-        routes: wanted.routes.clone(),
-        from: wanted.since.map(unix),
-        until: wanted.until.map(unix),
-    }
-}
-
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 #[path = "source_tests.rs"]
 mod tests;

@@ -243,7 +243,9 @@ impl ObjectSlice {
             0 => text,
             offset => text.get(offset..).unwrap_or_default().to_vec(),
         };
-        self.trim(room);
+        if self.text.len() > room {
+            self.trim(room);
+        }
     }
 
     fn trim(&mut self, room: usize) {

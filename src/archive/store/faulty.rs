@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -44,6 +45,8 @@ pub(in crate::archive) struct Faulty {
     pub(in crate::archive) puts: Mutex<Vec<Path>>,
     running: AtomicUsize,
     pub(in crate::archive) most: AtomicUsize,
+    /// How many of the next lists and downloads fail.
+    reads_that_fail: AtomicUsize,
 }
 
 impl Faulty {
@@ -57,6 +60,7 @@ impl Faulty {
             puts: Mutex::default(),
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            reads_that_fail: AtomicUsize::new(0),
         }
     }
 
@@ -70,6 +74,18 @@ impl Faulty {
 
     pub(in crate::archive) fn poison(&self, part: Option<&str>) {
         *self.poison.lock().unwrap() = part.map(str::to_owned);
+    }
+
+    pub(in crate::archive) fn fail_reads(&self, next: usize) {
+        self.reads_that_fail.store(next, SeqCst);
+    }
+
+    fn read(&self) -> Result<()> {
+        let one_less = |left: usize| left.checked_sub(1);
+        match self.reads_that_fail.fetch_update(SeqCst, SeqCst, one_less) {
+            Ok(_) => Err(busy()),
+            Err(_) => Ok(()),
+        }
     }
 
     pub(in crate::archive) fn latency(&self, latency: Duration) {
@@ -93,10 +109,6 @@ impl Faulty {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        let broken = || object_store::Error::Generic {
-            store: "faulty",
-            source: "503 Slow Down".into(),
-        };
         match self.behaviour(location) {
             Behaviour::Works => {
                 let put = self.sound.put_opts(location, payload, opts).await?;
@@ -106,9 +118,9 @@ impl Faulty {
             Behaviour::LosesAnswer => {
                 self.sound.put_opts(location, payload, opts).await?;
                 self.puts.lock().unwrap().push(location.clone());
-                Err(broken())
+                Err(busy())
             }
-            Behaviour::Fails => Err(broken()),
+            Behaviour::Fails => Err(busy()),
             Behaviour::Hangs => std::future::pending().await,
             Behaviour::Lies => Err(object_store::Error::AlreadyExists {
                 path: location.to_string(),
@@ -119,6 +131,13 @@ impl Faulty {
                 source: "403 read-only".into(),
             }),
         }
+    }
+}
+
+fn busy() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "faulty",
+        source: "503 Slow Down".into(),
     }
 }
 
@@ -161,6 +180,7 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.read()?;
         self.sound.get_opts(location, options).await
     }
 
@@ -176,10 +196,14 @@ impl ObjectStore for Faulty {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.sound.list(prefix)
+        match self.read() {
+            Ok(()) => self.sound.list(prefix),
+            Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.read()?;
         self.sound.list_with_delimiter(prefix).await
     }
 

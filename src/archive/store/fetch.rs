@@ -15,6 +15,8 @@ use super::walk::StoredObject;
 
 /// More text than this is in no object of ours: one record and its line end.
 const MOST_TEXT: u64 = MAX_PAYLOAD as u64 + 1;
+/// Room that is made for text on the object's own word.
+const LIKELY_TEXT: u64 = 16 << 20;
 /// Tries of a request that a reader needs, the first one included.
 const TRIES: u32 = 8;
 
@@ -47,10 +49,13 @@ impl Store {
 }
 
 fn decompress(body: &Bytes) -> ObjectText {
-    let mut text = Vec::new();
     if body.is_empty() {
-        return ObjectText::Cut(text);
+        return ObjectText::Cut(Vec::new());
     }
+    // The gateway's objects say how long they are; what grows by doubling takes twice that.
+    let said = zstd::zstd_safe::get_frame_content_size(body);
+    let said = said.ok().flatten().unwrap_or_default().min(LIKELY_TEXT);
+    let mut text = Vec::with_capacity(usize::try_from(said).unwrap_or_default());
     let read = zstd::stream::read::Decoder::new(&**body)
         .and_then(|decoder| decoder.take(MOST_TEXT + 1).read_to_end(&mut text));
     match read {

@@ -12,7 +12,7 @@ use super::super::id::Ulid;
 use super::super::record::StoredRecord;
 use super::super::segment::MAX_PAYLOAD;
 use super::error::{Act, StoreError};
-use super::name::Hour;
+use super::name::{Hour, encode};
 use super::put::Store;
 use super::walk::StoredObject;
 
@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// Reads an object whole: zstd's checksum holds, each line is a record of the object's
-    /// route and hour, ids rise.
+    /// route, hour and instance, ids rise, and the first one is that of the name.
     ///
     /// # Errors
     /// The store's, or `Object` for what is damaged.
@@ -85,6 +85,7 @@ impl Store {
             path: object.path.to_string(),
             source: io::Error::new(io::ErrorKind::InvalidData, what),
         };
+        let instance = encode(&object.name.instance);
         let mut lines = self.read(object).await?;
         let mut verified = VerifiedObject::default();
         while let Some(line) = lines.next_line().await? {
@@ -95,6 +96,13 @@ impl Store {
             }
             if !object.is_of(&record.route) || Hour::of(record.time) != object.name.partition.hour {
                 return Err(wrong("a record of another route or hour"));
+            }
+            if encode(&record.instance) != instance {
+                return Err(wrong("a record of another instance"));
+            }
+            let first = verified.first.unwrap_or(record.id);
+            if first.timestamp_ms() != object.name.id.timestamp_ms() {
+                return Err(wrong("the name is not that of the first record"));
             }
             verified.records += 1;
             verified.bytes += line.len() as u64 + 1;

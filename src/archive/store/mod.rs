@@ -37,6 +37,7 @@ mod plan;
 mod put;
 mod replayed;
 mod retention;
+mod setup;
 mod upload;
 mod uploader;
 mod walk;
@@ -51,7 +52,8 @@ pub use name::{Hour, ObjectName, Partition};
 pub use put::{PutOutcome, Store};
 pub use replayed::{Accepted, AcceptedBatch, Standing};
 pub use retention::{Retain, Retained};
-pub use uploader::{Finish, Opener, UploadFigures, UploadOptions, Uploader};
+pub use setup::{Finish, Opener, UploadFigures, UploadOptions};
+pub use uploader::Uploader;
 pub use walk::{Selection, StoredObject, Walk};
 pub use watch::{Obstacle, Put, StoreEvent, StoreWatch};
 

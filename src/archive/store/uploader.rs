@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,74 +13,16 @@ use super::super::catalog::{Growth, SegmentInfo};
 use super::super::files::Disk;
 use super::super::id::SegmentId;
 use super::super::journal::Journal;
-use super::super::options::Backoff;
-use super::error::StoreError;
 use super::pace::{self, Window};
 use super::put::Store;
-use super::retention::{Retain, Retention};
+use super::retention::Retention;
+use super::setup::{Finish, Opener, UploadFigures, UploadOptions};
 use super::upload::{Bench, Progress};
 use super::watch::{Obstacle, StoreEvent, StoreWatch};
 use crate::vocab::Clock;
 
 /// How long `finish` waits for the thread behind its deadline.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-
-/// Opens the store. Called again and again until it succeeds, so that a store which is not
-/// there at start only makes the journal grow.
-pub type Opener = Arc<dyn Fn() -> Result<Store, StoreError> + Send + Sync>;
-
-/// How the uploader is set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UploadOptions {
-    /// How long objects stay in the store.
-    pub retain: Retain,
-    /// Waits after failures, spread by full jitter.
-    pub backoff: Backoff,
-    /// How often the journal is asked for sealed segments.
-    pub poll: Duration,
-}
-
-impl UploadOptions {
-    /// The contract's defaults.
-    pub fn new(retain: Retain) -> UploadOptions {
-        UploadOptions {
-            retain,
-            backoff: Backoff {
-                first: Duration::from_millis(500),
-                longest: Duration::from_secs(60),
-            },
-            poll: Duration::from_secs(1),
-        }
-    }
-}
-
-/// What waits for the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UploadFigures {
-    /// Sealed segments that are not confirmed.
-    pub waiting: u64,
-    /// Their bytes in the journal, each copy counted.
-    pub bytes: u64,
-    /// When the oldest record in them was stored, since the Unix epoch; the lag is the time
-    /// since then.
-    pub oldest: Option<Duration>,
-    /// Tries in a row that failed; 0 while uploads work.
-    pub failures: u32,
-    /// Puts that may run at the same time.
-    pub window: u64,
-}
-
-/// How `finish` ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// Nothing is left in the journal.
-    Done,
-    /// Segments are left: they go to the store after the next start.
-    Left {
-        /// How many.
-        segments: u64,
-    },
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -101,6 +44,9 @@ struct Shared {
     /// Failures in a row, and the window.
     figures: Mutex<(u32, usize)>,
     nudge: Notify,
+    hurry: Notify,
+    /// Waits of segments are to be forgotten.
+    hurried: AtomicBool,
 }
 
 impl Uploader {
@@ -124,6 +70,8 @@ impl Uploader {
         let shared = Arc::new(Shared {
             figures: Mutex::new((0, Window::new().size())),
             nudge: Notify::new(),
+            hurry: Notify::new(),
+            hurried: AtomicBool::new(false),
         });
         let (end, ended) = oneshot::channel();
         let bench = Bench {
@@ -157,9 +105,15 @@ impl Uploader {
         })
     }
 
-    /// Looks for sealed segments at once: after `Event::Sealed`, or `archive flush`.
+    /// Looks for sealed segments at once: after `Event::Sealed`.
     pub fn nudge(&self) {
         self.shared.nudge.notify_one();
+    }
+
+    /// The same, and tries again at once what failed: somebody asks who may have mended it.
+    pub fn hurry(&self) {
+        self.shared.hurried.store(true, Relaxed);
+        self.shared.hurry.notify_one();
     }
 
     /// What waits, and how uploads go.
@@ -287,6 +241,10 @@ impl Worker {
                 .retain(|id, _| segments.iter().any(|info| info.id == *id));
             let finishing = self.is_finishing();
             let now = Clock::now();
+            if self.shared.hurried.swap(false, Relaxed) {
+                let waiting = self.segments.values_mut();
+                waiting.for_each(|waiting| waiting.not_before = now);
+            }
             // One segment that never succeeds does not stand before all others.
             let due = segments.iter().filter(|info| {
                 let waiting = self.segments.get(&info.id);
@@ -377,13 +335,14 @@ impl Worker {
         }
     }
 
-    /// Not cut short by news: a store that fails is left alone.
+    /// Not cut short by news: a store that fails is left alone, unless somebody asks.
     async fn back_off(&self, wait: Duration) -> Woken {
         let mut phases = self.phases.clone();
         let finishing = phases.wait_for(|phase| matches!(phase, Phase::Finishing { .. }));
         tokio::select! {
             _ = finishing => Woken::ToFinish,
             () = tokio::time::sleep(wait) => Woken::ToWork,
+            () = self.shared.hurry.notified() => Woken::ToWork,
         }
     }
 }

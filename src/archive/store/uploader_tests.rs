@@ -1,8 +1,9 @@
+use super::super::super::options::Backoff;
 use super::super::super::sim::SimDisk;
 use super::super::super::trial as simulated;
 use super::super::faulty::Behaviour;
 use super::super::trial::{Given, NINE, Site, keep, keep_all, run, wait_for};
-use super::super::{Existence, StoreUrl};
+use super::super::{Existence, Retain, StoreError, StoreUrl};
 use super::*;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::SeqCst;
@@ -271,6 +272,34 @@ fn a_store_that_cannot_be_opened_at_start_is_opened_later() {
         wait_for("the upload", || is_empty(&journal)).await;
         assert!(base.join("store/route=a").is_dir());
         drop(uploader);
+        journal.close().await;
+    });
+}
+
+#[test]
+fn who_asks_does_not_wait_for_the_next_try() {
+    run(async {
+        let site = Site::new();
+        let journal = site.journal();
+        let mended = Arc::new(AtomicBool::new(false));
+        let (store, works) = (site.store.clone(), mended.clone());
+        let open: Opener = Arc::new(move || match works.load(SeqCst) {
+            true => Ok(store.clone()),
+            false => Err(StoreUrl::parse("").unwrap_err()),
+        });
+        let mut options = UploadOptions::new(Retain::Forever);
+        let hours = Duration::from_secs(100 * 3600);
+        options.backoff = Backoff {
+            first: hours,
+            longest: hours,
+        };
+        let source = (journal.clone(), site.disk.clone());
+        let uploader = Uploader::start(options, source, open, site.heard.clone()).unwrap();
+        keep_all(&journal, &["a"], 0..10, 300).await;
+        wait_for("a failure", || uploader.figures().failures > 0).await;
+        mended.store(true, SeqCst);
+        uploader.hurry();
+        wait_for("the upload", || is_empty(&journal)).await;
         journal.close().await;
     });
 }

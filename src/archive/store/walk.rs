@@ -9,6 +9,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::error::{Act, StoreError};
+use super::fetch::{Attempts, PATIENCE};
 use super::name::{Hour, ObjectName, date_of_part, join, route_part};
 use super::put::Store;
 
@@ -118,6 +119,20 @@ impl Walk {
             };
             self.objects = self.read_day(paths).await?.into();
             self.days.as_mut().map(BTreeMap::pop_first);
+        }
+    }
+
+    /// As `next`, after several tries.
+    ///
+    /// # Errors
+    /// As those of `next`.
+    pub async fn next_patiently(&mut self) -> Result<Option<StoredObject>, StoreError> {
+        let mut attempts = Attempts::new(PATIENCE);
+        loop {
+            match self.next().await {
+                Ok(object) => return Ok(object),
+                Err(error) => attempts.again(error).await?,
+            }
         }
     }
 

@@ -74,7 +74,7 @@ fn act(request: FlushRequest, journal: &Journal, uploads: &Uploads) {
     // A queue that is full has room later: the request stays.
     if let Ok(Ok(_)) = wait(journal.seal()) {
         tracing::info!("journal sealed as `archive flush` asked for");
-        uploads.nudge();
+        uploads.hurry();
         request.withdraw();
     }
 }

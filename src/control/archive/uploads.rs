@@ -113,6 +113,13 @@ impl Uploads {
         }
     }
 
+    /// Somebody wants everything in the store now.
+    pub(super) fn hurry(&self) {
+        if let Stage::Running(running) = &*self.stage() {
+            running.uploader.hurry();
+        }
+    }
+
     /// How it goes; `None` without a store.
     pub(super) fn progress(&self) -> Option<Progress> {
         match &*self.stage() {
