@@ -43,7 +43,7 @@ impl Target {
         let log = self.path("replay.log");
         let http = "access_log off;\n\
                     log_format replay '$status $http_x_seawall_replay';\n\
-                    limit_req_zone $server_name zone=all:1m rate=100r/s;\n";
+                    limit_req_zone $server_addr zone=all:1m rate=100r/s;\n";
         let server = format!(
             "location = /version {{ return 200 {version}; }}\n\
              location /replayed/ {{ access_log {} replay; {location} }}\n\
@@ -149,6 +149,7 @@ fn nginx_that_limits_the_rate_gets_each_record_once() {
     done.assert_adds_up();
     let refused: usize = target.answered("503").values().sum();
     println!("{refused} answers of 503; {} s", done.json()["seconds"]);
+    assert!(refused > 0, "nothing was limited");
     assert_eq!(done.total("retries") as usize, refused);
     target.assert_each_once();
 }

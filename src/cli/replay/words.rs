@@ -15,6 +15,9 @@ pub(super) fn introduce(prepared: &Prepared, terms: &Terms, history: bool) {
     for damage in &survey.damage {
         eprintln!("seawall: {damage}");
     }
+    for path in &survey.unreadable_history {
+        eprintln!("seawall: {path}: damaged; what it says was accepted is sent again");
+    }
     if let Some(earlier) = &prepared.earlier {
         eprintln!(
             "seawall: goes on with the replay of {:.0}: {} accepted, {} refused so far",

@@ -102,7 +102,11 @@ impl fmt::Display for CheckpointError {
                  again what was accepted",
                 path.display()
             ),
-            CheckpointError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            CheckpointError::Io(path, error) => write!(
+                f,
+                "{}: {error}; --checkpoint FILE puts it elsewhere",
+                path.display()
+            ),
         }
     }
 }

@@ -80,6 +80,13 @@ impl Selected {
         Ok(known.standing(route, sourced.id).await?)
     }
 
+    /// Objects of the history that cannot be understood: what they say was accepted is sent.
+    pub(super) fn unreadable_history(&self) -> Vec<String> {
+        let all = self.accepted.values();
+        all.flat_map(|known| known.unreadable().iter().cloned())
+            .collect()
+    }
+
     /// What was read so far.
     pub(super) fn figures(&self) -> SourceFigures {
         self.source.figures()

@@ -32,6 +32,9 @@ pub struct Survey {
     pub damage: Vec<Damage>,
     /// Bytes of it.
     pub damaged_bytes: u64,
+    /// Objects of the store's history that cannot be understood: what they say was accepted is
+    /// sent again.
+    pub unreadable_history: Vec<String>,
     /// Values that were left out of records and are not given: of how many records.
     pub lacking: BTreeMap<Lacking, u64>,
     /// Routes whose records cannot be sent, and how many there are.
@@ -64,6 +67,7 @@ impl Survey {
             }
         }
         survey.damage = selected.take_damage();
+        survey.unreadable_history = selected.unreadable_history();
         let figures = selected.figures();
         survey.duplicates = figures.duplicates;
         survey.damaged_bytes = figures.damaged_bytes;
