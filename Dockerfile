@@ -8,7 +8,7 @@ RUN SEAWALL_REVISION="$SEAWALL_REVISION" cargo build --release --locked --bin se
 # Everything that the image holds but its configuration: the binary, the libraries and the loader
 # that `ldd` names, the certificates by which it knows an archive's store, and the order in which
 # host names are looked up.
-RUN mkdir -p image/usr/local/bin image/etc data/journal data/archive \
+RUN mkdir -p image/usr/local/bin image/etc data/journal data/archive data/replay \
     && strip --strip-debug -o image/usr/local/bin/seawall target/release/seawall \
     && ldd target/release/seawall | grep -o '/[^ ]*' | xargs -I{} cp -L --parents {} image \
     && echo etc/ssl/certs/ca-certificates.crt | xargs -I{} cp -L --parents /{} image \
@@ -18,9 +18,10 @@ RUN mkdir -p image/usr/local/bin image/etc data/journal data/archive \
 FROM scratch
 COPY --from=build /src/image/ /
 COPY config/ /etc/seawall/
-# What mode archive keeps (`data`, from the working directory) outlives the container.
+# What mode archive keeps (`data`, from the working directory) outlives the container, and how far
+# a replay came.
 COPY --from=build --chown=10001:10001 /src/data/ /data/
-VOLUME ["/data/journal", "/data/archive"]
+VOLUME ["/data/journal", "/data/archive", "/data/replay"]
 # Fixed numbers, so that a pod's securityContext can name them.
 USER 10001:10001
 EXPOSE 8080

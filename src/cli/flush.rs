@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::alone::alone;
+use super::amount::count;
 use super::ask::{self, Gateway};
 use crate::archive::{Disk, OpenError, RealDisk, SegmentId, segment_names, segments_in};
 use crate::config::{ArchiveSettings, Problem, examine, process_environment, read_structure};
@@ -281,9 +282,4 @@ fn words(flushed: &Flushed) -> String {
     let gone = flushed.segments.saturating_sub(flushed.left);
     let took = flushed.seconds;
     format!("{sealed}; {gone} went to {store} in {took:.1} s")
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

@@ -1,5 +1,6 @@
 //! `seawall kill`: throws a switch.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +24,8 @@ use crate::vocab::{Clock, parse_duration};
 pub(super) struct KillArguments {
     /// A route, tier:NAME, all, or plan:NAME.
     key: String,
-    /// drop (200, the payload is discarded) or reject (503). Default: the route's own.
+    /// drop (200, the payload is discarded), archive (200, it is kept) or reject (503). Default:
+    /// the route's own.
     #[arg(long)]
     mode: Option<String>,
     /// The share of the clients, 0 to 100.
@@ -224,6 +226,8 @@ fn caller() -> Option<String> {
 }
 
 fn say(flipped: &Flipped, key: &KillKey, settings: &Settings, arguments: &KillArguments) {
+    // The switch is thrown, whether or not somebody still reads that it is.
+    let mut out = io::stdout().lock();
     if let Some(complaint) = flipped.complaint() {
         eprintln!("seawall: {complaint}");
     }
@@ -234,7 +238,7 @@ fn say(flipped: &Flipped, key: &KillKey, settings: &Settings, arguments: &KillAr
         );
     }
     if arguments.flip.json {
-        println!("{:#}", flipped.document(&arguments.key));
+        let _ = writeln!(out, "{:#}", flipped.document(&arguments.key));
         return;
     }
     let replaced = &flipped.done.written.difference.removed;
@@ -243,19 +247,19 @@ fn say(flipped: &Flipped, key: &KillKey, settings: &Settings, arguments: &KillAr
     }
     match flipped.switches() {
         [] if flipped.outcome.is_none() => {
-            println!("{}: written, not confirmed", arguments.key);
+            let _ = writeln!(out, "{}: written, not confirmed", arguments.key);
         }
         [] => {}
         [first, rest @ ..] => {
             let took = flipped.took_ms();
-            println!("{} (confirmed in {took} ms)", sentence(first));
+            let _ = writeln!(out, "{} (confirmed in {took} ms)", sentence(first));
             for element in rest {
-                println!("  {}", sentence(element));
+                let _ = writeln!(out, "  {}", sentence(element));
             }
         }
     }
     for line in decided_elsewhere(flipped, key, settings) {
-        println!("  {line}");
+        let _ = writeln!(out, "  {line}");
     }
 }
 

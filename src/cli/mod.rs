@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage. Errors go to standard error, data to standard output.
 
+mod amount;
 mod archive;
 mod ask;
 pub mod check;
@@ -64,7 +65,7 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Shows who sends most of a route's requests: the values of what it observes.
     Top(top::TopArguments),
-    /// Shows what mode archive kept in the journal; also while the gateway runs.
+    /// Shows what mode archive kept, in the journal and in the store; also while the gateway runs.
     Archive(archive::ArchiveArguments),
     /// Sends what mode archive kept to an upstream, at a pace that it can bear.
     Replay(replay::ReplayArguments),

@@ -1,5 +1,6 @@
 //! `seawall restore`: ends a switch, and says what still kills its routes.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -83,6 +84,8 @@ fn say(
     arguments: &RestoreArguments,
     still: &[(String, Vec<String>)],
 ) {
+    // The edit is made, whether or not somebody still reads of it.
+    let mut out = io::stdout().lock();
     if let Some(complaint) = flipped.complaint().filter(|_| !flipped.succeeded()) {
         eprintln!("seawall: {complaint}");
     }
@@ -92,17 +95,21 @@ fn say(
             .iter()
             .map(|(route, by)| json!({ "route": route, "by": by }));
         document["still_killed"] = still.collect::<Vec<Value>>().into();
-        println!("{document:#}");
+        let _ = writeln!(out, "{document:#}");
         return;
     }
     if flipped.succeeded() {
-        println!("{}", sentence(flipped, key, settings, arguments));
+        let _ = writeln!(out, "{}", sentence(flipped, key, settings, arguments));
     }
     for (route, by) in still.iter().take(8) {
-        println!("  {route} is still killed by {}", by.join(", then "));
+        let _ = writeln!(out, "  {route} is still killed by {}", by.join(", then "));
     }
     if still.len() > 8 {
-        println!("  and {} more routes are still killed", still.len() - 8);
+        let _ = writeln!(
+            out,
+            "  and {} more routes are still killed",
+            still.len() - 8
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::amount::{about, count};
 use super::ask::{self, Gateway};
 use super::ledger::ledger;
 use super::moment::{span, to_the_second};
@@ -202,8 +203,8 @@ fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
     let size = |bytes: &Value| about(bytes.as_u64().unwrap_or_default());
     writeln!(
         out,
-        "archive: {} records, {} in the journal",
-        archive["records"],
+        "archive: {}, {} in the journal",
+        count(archive["records"].as_u64().unwrap_or_default(), "record"),
         size(&archive["journal_bytes"])
     )?;
     let store = &archive["store"];
@@ -215,7 +216,10 @@ fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
         Some(segments) => {
             let lag = store["lag_seconds"].as_f64().unwrap_or_default();
             let (size, lag) = (size(&store["waiting_bytes"]), span(seconds(lag)));
-            format!("{segments} segments ({size}) wait, {lag} behind")
+            format!(
+                "waiting: {} ({size}), {lag} behind",
+                count(segments, "segment")
+            )
         }
     };
     let text = |key: &str| store[key].as_str().unwrap_or_default();
@@ -227,13 +231,4 @@ fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
         }
     };
     writeln!(out, "store {url}: {waiting}{failing}")
-}
-
-/// A number of bytes for people.
-pub(super) fn about(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
-    unit.map_or(format!("{bytes} B"), |(shift, name)| {
-        format!("{:.1} {name}", bytes as f64 / f64::from(1 << shift))
-    })
 }

@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::share::{Share, Sticky};
 use crate::matching::When;
-use crate::vocab::Tier;
+use crate::vocab::{ByteSize, Tier};
 
 /// What a thrown switch does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +110,16 @@ pub enum WhenFull {
     Drop,
 }
 
+impl WhenFull {
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WhenFull::Reject => "reject",
+            WhenFull::Drop => "drop",
+        }
+    }
+}
+
 /// A part of the journal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Quota {
@@ -125,6 +135,16 @@ impl Quota {
         match self {
             Quota::Share(share) => (max_bytes as f64 * share.fraction()) as u64,
             Quota::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// As the configuration writes it.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Quota::Share(share) => write!(f, "{}%", share.percent()),
+            Quota::Bytes(bytes) => ByteSize(*bytes).fmt(f),
         }
     }
 }

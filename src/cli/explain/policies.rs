@@ -155,5 +155,7 @@ fn kill_switch(route: &RouteSettings) -> Vec<Pair> {
         ("kill_switch.restore", format_duration(own.restore)),
         ("kill_switch.sticky", own.sticky.to_string()),
         ("kill_switch.close_tunnels", own.close_tunnels.to_string()),
+        ("kill_switch.when_full", own.when_full.as_str().to_owned()),
+        ("kill_switch.archive_quota", own.archive_quota.to_string()),
     ]
 }

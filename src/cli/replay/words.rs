@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::super::amount::count;
 use crate::control::replay::{Counts, Ending, Lacking, Prepared, Report, Survey, Terms};
 
 /// Says what is about to be sent, and where. Standard output is for the ledger.
@@ -107,11 +108,6 @@ fn remedy(lacking: &Lacking) -> String {
         Lacking::Query(name) => format!("--query {name}=VALUE (or {name}=@FILE)"),
     };
     format!("give each, with {option}, or send without them: --without-redacted")
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }
 
 #[derive(Serialize)]
