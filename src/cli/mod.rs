@@ -65,7 +65,7 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Shows who sends most of a route's requests: the values of what it observes.
     Top(top::TopArguments),
-    /// Shows what mode archive kept, in the journal and in the store; also while the gateway runs.
+    /// Shows what mode archive kept, in journal and store; also while the gateway runs.
     Archive(archive::ArchiveArguments),
     /// Sends what mode archive kept to an upstream, at a pace that it can bear.
     Replay(replay::ReplayArguments),
