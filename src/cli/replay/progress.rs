@@ -26,7 +26,7 @@ impl Shown {
         let bar = io::stderr().is_terminal().then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-            let template = "{bar:30} {pos}/{len} {msg} {eta}";
+            let template = "{bar:30} {pos}/{len} {eta} {wide_msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }

@@ -227,7 +227,7 @@ pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
     let ledger = &report.ledger;
     let total = ledger.total();
     let took = report.took.as_secs_f64();
-    eprintln!("seawall: after {took:.1} s {}", ending_text(&report.ending));
+    eprintln!("seawall: {}", ending_text(&report.ending, took));
     if total.refused > 0 {
         let because = ledger.refused_for.iter();
         let because: Vec<String> = because.map(|(why, n)| format!("{n} for {why}")).collect();
@@ -264,28 +264,29 @@ pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
     }
 }
 
-fn ending_text(ending: &Ending) -> String {
-    match ending {
-        Ending::Done => "done".to_owned(),
-        Ending::Interrupted => "the run was interrupted".to_owned(),
+fn ending_text(ending: &Ending, took: f64) -> String {
+    let why = match ending {
+        Ending::Done => return format!("done in {took:.1} s"),
+        Ending::Interrupted => return format!("interrupted after {took:.1} s"),
         Ending::Denied(status) => format!(
-            "the run ended: the target answers {} to one record after the other; check the credentials \
+            "the target answers {} to one record after the other; check the credentials \
              that the requests carry (--header authorization=...), and that the target is the right one",
             status.as_u16()
         ),
         Ending::GaveUp(failing) => format!(
-            "the run ended: the target fails and does not come back: {failing}; --give-up-after waits longer"
+            "the target fails and does not come back: {failing}; --give-up-after waits longer"
         ),
         Ending::Lacking(lacking) => format!(
-            "the run ended: a record came that lacks the {lacking}; {}",
+            "a record came that lacks the {lacking}; {}",
             remedy(lacking)
         ),
         Ending::WithoutTarget(route, why) => {
-            format!("the run ended: a record of the route {route} came that cannot be sent: {why}")
+            format!("a record of the route {route} came that cannot be sent: {why}")
         }
-        Ending::Source(why) => format!("the run ended: the archive cannot be read on: {why}"),
+        Ending::Source(why) => format!("the archive cannot be read on: {why}"),
         Ending::Checkpoint(why) => {
-            format!("the run ended: what was done cannot be noted down: {why}")
+            format!("what was done cannot be noted down: {why}")
         }
-    }
+    };
+    format!("ended after {took:.1} s: {why}")
 }
