@@ -183,7 +183,9 @@ fn an_answer_that_has_begun_ends_the_copying() {
             connection.until_gone();
         }
     });
-    let gateway = Gateway::start(&open(&shelf, &upstream));
+    // Nothing but the answer may end it.
+    let config = open(&shelf, &upstream).server("body_timeout", "\"5m\"");
+    let gateway = Gateway::start(&config);
     let mut client = gateway.connect();
     client.send("POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 600000\r\n\r\nhalf");
     let buffered = || gateway.status()["archive"]["buffered_bytes"].as_u64();
