@@ -170,6 +170,30 @@ fn an_answer_that_has_begun_is_not_replaced() {
     assert_eq!(gateway.metric(KILLED, &[]), 0.0);
 }
 
+/// A body may go on for long behind its answer; its copy must not take the room of others.
+#[test]
+fn an_answer_that_has_begun_ends_the_copying() {
+    let (upstream_may, shelf) = (Arc::new(Gate::default()), Shelf::new());
+    let upstream = Upstream::raw({
+        let may = Arc::clone(&upstream_may);
+        move |connection| {
+            connection.head();
+            may.wait();
+            connection.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel");
+            connection.until_gone();
+        }
+    });
+    // Nothing but the answer may end it.
+    let config = open(&shelf, &upstream).server("body_timeout", "\"5m\"");
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.connect();
+    client.send("POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 600000\r\n\r\nhalf");
+    let buffered = || gateway.status()["archive"]["buffered_bytes"].as_u64();
+    wait_for("the copy", || buffered() > Some(600_000));
+    upstream_may.open();
+    wait_for("its end", || buffered() == Some(0));
+}
+
 /// The upstream is gone, or has answered, while half of the body is still to come.
 #[test]
 fn what_the_upstream_did_not_read_is_read_and_kept_too() {

@@ -153,6 +153,24 @@ fn twenty_answers_that_deny_end_the_run_and_nothing_counts_as_refused() {
     assert!(assert_all(&ids(&upstream), 100) <= 24);
 }
 
+/// Records that were denied wait for what others are answered, and must leave them room.
+#[test]
+fn answers_that_deny_records_too_large_for_each_other_end_the_run_too() {
+    let upstream = Upstream::serving(|_| answer(401, ""));
+    let scratch = Scratch::new();
+    let large = |number: usize| {
+        let mut record = record(number);
+        // As long as a record with such a body, and quicker to send.
+        record["padding"] = "x".repeat(17 << 20).into();
+        record
+    };
+    let from = scratch.records("records.ndjson", (0..2).map(large));
+    let denied = scratch.replay(&["--from", &from, "--to", &upstream.url(), "--json"]);
+    assert_eq!(denied.code, Some(1), "{denied:?}");
+    assert_eq!((denied.total("read"), denied.total("left")), (2, 2));
+    assert_eq!(upstream.heads(), 2);
+}
+
 #[test]
 fn single_answers_that_deny_refuse_these_records() {
     let upstream = Upstream::serving(|request| match request.target.ends_with('5') {

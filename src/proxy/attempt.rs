@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::absorb::Taken;
@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::headers;
 use super::refusal::{CLOSE, Refusal};
 use super::reply::ReplyBody;
+use super::resend::{Copy, resendable, take};
 use super::switch;
 use crate::config::HostRewrite;
 use crate::snapshot::Route;
@@ -293,13 +294,6 @@ impl Attempt<'_> {
     }
 }
 
-/// Moves a request out; the method stays, to tell what kind of answer it gets.
-fn take(request: &mut Request<RequestBody>) -> Request<RequestBody> {
-    let mut left = Request::new(RequestBody::empty());
-    left.method_mut().clone_from(request.method());
-    std::mem::replace(request, left)
-}
-
 /// Why a request got no response.
 enum Failed {
     Unsent(Box<Request<RequestBody>>),
@@ -371,38 +365,6 @@ impl Drop for AttemptRecord {
         if self.counted {
             self.metrics.end();
         }
-    }
-}
-
-/// Whether a request may be sent again although an upstream may have seen it: idempotent
-/// (RFC 9110, 9.2.2), and without a body, which would be gone.
-fn resendable(request: &Request<RequestBody>) -> bool {
-    request.method().is_idempotent() && request.body().is_empty()
-}
-
-/// What is needed to send a request without a body again.
-struct Copy {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Copy {
-    fn of(request: &Request<RequestBody>) -> Copy {
-        Copy {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        }
-    }
-
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = self.headers;
-        request
     }
 }
 

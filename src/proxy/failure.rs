@@ -74,7 +74,12 @@ pub(super) async fn run(
             return absorbed.map(Answer::Absorbed);
         }
         Ok(Got::Answer(response)) => match says_it_fails(response.status()) {
-            Serves::Yes => return Ok(Answer::Upstream(response)),
+            Serves::Yes => {
+                if let Some(copy) = copy {
+                    copy.forget();
+                }
+                return Ok(Answer::Upstream(response));
+            }
             Serves::No => {
                 let cause = Cause::Answered(response.status());
                 (cause, Seen::Maybe, End::Answer(response))
@@ -235,6 +240,11 @@ impl Copy {
             passed,
             lender,
         })
+    }
+
+    /// The upstream answers for the request: what it has yet to read is not copied.
+    fn forget(self) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn give_back(self, exchange: &Exchange, request: &mut Request<RequestBody>) {

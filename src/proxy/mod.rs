@@ -17,6 +17,7 @@ mod peer;
 mod record;
 mod refusal;
 mod reply;
+mod resend;
 mod switch;
 mod worker;
 

@@ -16,37 +16,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::fault::BodyFault;
 use super::lent::{Lender, Lent, Tap, lend};
 use crate::vocab::Clock;
 
 /// The error type of bodies that others bring.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a request body did not end well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyFault {
-    /// Longer than the route allows.
-    TooLarge,
-    /// The client was silent, or dripped.
-    TooSlow,
-    /// The client's framing is broken.
-    Malformed,
-    /// The client went away.
-    Gone,
-}
-
-impl fmt::Display for BodyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BodyFault::TooLarge => "the request body is too large",
-            BodyFault::TooSlow => "the client is too slow",
-            BodyFault::Malformed => "the request body is malformed",
-            BodyFault::Gone => "the client went away",
-        })
-    }
-}
-
-impl std::error::Error for BodyFault {}
 
 /// What a request body is held to.
 #[derive(Clone, Copy, Debug)]
@@ -260,31 +235,14 @@ impl RequestBody {
             Source::Empty => Poll::Ready(None),
             Source::Incoming(body) => Pin::new(body)
                 .poll_frame(cx)
-                .map_err(|error| classify(&error)),
+                .map_err(|error| BodyFault::of(&error)),
             Source::Other(body) => body
                 .as_mut()
                 .poll_frame(cx)
-                .map_err(|error| classify(&*error)),
+                .map_err(|error| BodyFault::of(&*error)),
             Source::Lent(body) => body.poll_frame(cx),
         }
     }
-}
-
-/// hyper says "invalid" of bytes that are no chunked coding; all else is a client that left.
-fn classify(error: &(dyn std::error::Error + 'static)) -> BodyFault {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return match io.kind() {
-                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
-                    BodyFault::Malformed
-                }
-                _ => BodyFault::Gone,
-            };
-        }
-        cause = error.source();
-    }
-    BodyFault::Gone
 }
 
 impl Metered {

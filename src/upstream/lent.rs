@@ -11,7 +11,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::body::{BodyFault, RequestBody};
+use super::body::RequestBody;
+use super::fault::BodyFault;
 
 /// Sees each piece of a lent body as it is read.
 pub type Tap = Box<dyn FnMut(&Bytes) + Send>;

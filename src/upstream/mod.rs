@@ -4,17 +4,19 @@ mod balance;
 mod body;
 mod client;
 mod endpoints;
+mod fault;
 mod lent;
 mod pool;
 mod spec;
 
 pub use balance::Turn;
-pub use body::{BodyFault, BodyLimits, BoxError, Progress, RequestBody, Waiting};
+pub use body::{BodyLimits, BoxError, Progress, RequestBody, Waiting};
 pub use client::{
     Client, ConnectError, Connection, Failure, InFlight, ResponseBody, ResponseFault, SendError,
     Terms,
 };
 pub use endpoints::{Endpoint, Upstream};
+pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
 pub use pool::Pool;
 pub use spec::{EndpointSpec, KeepaliveSpec, UpstreamSpec};

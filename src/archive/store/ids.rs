@@ -91,7 +91,8 @@ impl IdSet {
         for text in texts {
             let (first, more) = text.split_once('+').unwrap_or((text, "0"));
             let first = Ulid::from_string(first).ok()?.0;
-            let last = first.checked_add(more.parse().ok()?)?;
+            // More than any gateway numbers: a longer run could pass for every id there is.
+            let last = first.checked_add(u128::from(more.parse::<u64>().ok()?))?;
             ids.insert_run(first, last);
         }
         Some(ids)
@@ -118,6 +119,8 @@ mod tests {
             IdSet::from_texts([&*format!("{}+1", Ulid(u128::MAX))]),
             None
         );
+        let all = format!("{}+{}", Ulid(0), u128::MAX);
+        assert_eq!(IdSet::from_texts([&*all]), None);
     }
 
     proptest! {

@@ -232,7 +232,7 @@ impl<'a> Engine<'a> {
     }
 
     fn land(&mut self, landed: Landed) {
-        let (now, entry) = (Clock::now(), landed.entry);
+        let (now, mut entry) = (Clock::now(), landed.entry);
         match landed.outcome {
             Outcome::Accepted => {
                 self.answered(now);
@@ -249,6 +249,7 @@ impl<'a> Engine<'a> {
                 self.answered(now);
                 self.under_way -= 1;
                 self.lanes.settled(super::lanes::Lane::client(&entry));
+                entry.set_aside();
                 self.denied.push((entry, status));
                 if self.denied.len() >= MOST_DENIED {
                     self.stop_for(Some(Ending::Denied(status)));

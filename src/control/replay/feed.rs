@@ -35,8 +35,21 @@ pub(super) struct Entry {
     pub(super) alone: u32,
     /// Records that were accepted when it was last tried.
     pub(super) seen: u64,
-    /// Given back when the record is settled.
-    _room: OwnedSemaphorePermit,
+    /// Given back when the record is settled, or set aside.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Entry {
+    /// It is not sent again, and settled once it is known how others fare: it must not keep the
+    /// room that they need to be read.
+    pub(super) fn set_aside(&mut self) {
+        self.room = None;
+        if let Ok(outgoing) = &mut self.outgoing
+            && let Some(outgoing) = Arc::get_mut(outgoing)
+        {
+            outgoing.forget_body();
+        }
+    }
 }
 
 impl Lane for Entry {
@@ -149,7 +162,7 @@ impl Reader {
             tries: 0,
             alone: 0,
             seen: 0,
-            _room: room,
+            room: Some(room),
         })))
     }
 

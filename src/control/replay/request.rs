@@ -152,6 +152,11 @@ impl Outgoing {
         })
     }
 
+    /// Gives its memory back, when it is not sent any more.
+    pub(super) fn forget_body(&mut self) {
+        self.body = Bytes::new();
+    }
+
     /// The request, as this endpoint gets it.
     pub(super) fn request(&self, recipe: &Recipe, to: &Endpoint) -> Request<RequestBody> {
         let body = match self.body.is_empty() {

@@ -136,10 +136,9 @@ impl Saver {
             self.save(now);
         }
         let late = now.saturating_duration_since(self.recorded) >= RECORD_EVERY;
-        if self.recording.is_none()
-            && self.fresh.len() > 0
-            && (late || self.fresh.len() >= RECORD_AT)
-        {
+        // A store that failed is left alone for a while, however much there is.
+        let many = self.fresh.len() >= RECORD_AT && self.unrecorded.is_none();
+        if self.recording.is_none() && self.fresh.len() > 0 && (late || many) {
             self.record(now);
         }
     }
@@ -265,5 +264,55 @@ async fn finished_recording(recording: &mut Option<(Recording, Fresh)>) -> Optio
             Err(error) => Some(error.to_string()),
         },
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::store::{Existence, StoreUrl};
+    use crate::control::replay::checkpoint::{Identity, VERSION};
+
+    #[tokio::test]
+    async fn a_store_that_fails_is_not_asked_again_at_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let url = format!("file:{}", scratch.path().join("store").display());
+        let store = StoreUrl::parse(&url).unwrap();
+        let store = store.open(&[], Existence::Made).unwrap();
+        std::fs::write(scratch.path().join("store/_seawall"), "in the way").unwrap();
+        let places = Places {
+            checkpoint: scratch.path().join("checkpoint"),
+            refused: scratch.path().join("refused"),
+            store: Some(store),
+        };
+        let mut fresh = Fresh::default();
+        for number in 0..RECORD_AT {
+            fresh.push("route", "target", Ulid(2 * number as u128));
+        }
+        let state = State {
+            version: VERSION,
+            identity: Identity {
+                routes: Vec::new(),
+                times: [None, None],
+                sources: Vec::new(),
+                target: String::new(),
+                again: false,
+            },
+            begun: checkpoint::now(),
+            since: None,
+            until: None,
+            book: Book::default(),
+            fresh,
+        };
+        let now = crate::vocab::Clock::now();
+        let mut saver = Saver::new(places, state, now);
+        saver.save_if_due(now);
+        assert!(saver.recording.is_some());
+        assert_eq!(saver.progress().await, None);
+        assert!(saver.unrecorded.is_some());
+        saver.save_if_due(now);
+        assert!(saver.recording.is_none());
+        saver.save_if_due(now + RECORD_EVERY);
+        assert!(saver.recording.is_some());
     }
 }
