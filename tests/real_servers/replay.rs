@@ -81,9 +81,9 @@ impl Target {
         format!("http://{}/replayed", self.nginx.address)
     }
 
-    fn wait_accepted(&self, records: usize) {
+    fn wait_answered(&self, status: &str, records: usize) {
         let start = Instant::now();
-        while self.answered("200").len() < records {
+        while self.answered(status).len() < records {
             assert!(start.elapsed() < PATIENCE, "too few records came");
             thread::sleep(Duration::from_millis(20));
         }
@@ -114,9 +114,9 @@ fn nginx_refuses_half_way_and_comes_back_and_no_record_is_lost() {
     let from = scratch.records("records.ndjson", (0..RECORDS).map(record));
     let url = target.url();
     let replay = scratch.start(&["--from", &from, "--to", &url, "--rate", "400/s", "--json"]);
-    target.wait_accepted(RECORDS / 2);
+    target.wait_answered("200", RECORDS / 2);
     target.answer("return 503;", "2");
-    thread::sleep(Duration::from_secs(3));
+    target.wait_answered("503", 3);
     target.answer("return 200 ok;", "3");
     let done = replay.end();
     assert_eq!(done.code, Some(0), "{done:?}");
