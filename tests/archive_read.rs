@@ -268,6 +268,21 @@ fn what_cannot_be_read_is_named_with_what_to_set() {
     assert_eq!(exit.code, Some(2), "{}", exit.output);
     let exit = kept.run(&["cat", "--journal", &journal, "--since", "yesterday"]);
     assert_eq!(exit.code, Some(2), "{}", exit.output);
+    let exit = kept.run(&[
+        "cat",
+        "--journal",
+        &journal,
+        "--since",
+        "5m",
+        "--until",
+        "10m",
+    ]);
+    assert_eq!(exit.code, Some(2), "{}", exit.output);
+    assert!(
+        exit.output.contains("is not before --until"),
+        "{}",
+        exit.output
+    );
 }
 
 #[test]

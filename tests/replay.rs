@@ -326,6 +326,12 @@ fn a_rehearsal_sends_nothing_and_a_selection_must_be_named() {
         rehearsed.messages.contains("3 records to send"),
         "{rehearsed:?}"
     );
+    // A rehearsal of what cannot all be read fails, as the run itself would.
+    let damaged = scratch.path("damaged.ndjson");
+    std::fs::write(&damaged, "{\"id\": 1\n").expect("a file");
+    let damaged = damaged.to_str().expect("UTF-8");
+    let rehearsed = scratch.replay(&["--from", damaged, "--to", &to, "--dry-run"]);
+    assert_eq!(rehearsed.code, Some(1), "{rehearsed:?}");
     let gateway = Gateway::start(&Config::passing(&upstream).respond("own", "/own", "x"));
     let config = gateway.directory().to_str().expect("a path");
     for (arguments, text) in [
@@ -336,6 +342,12 @@ fn a_rehearsal_sends_nothing_and_a_selection_must_be_named() {
         (
             &["--from", &from, "--to", &to, "--since", "monday"],
             "--since",
+        ),
+        (
+            &[
+                "--from", &from, "--to", &to, "--since", "5m", "--until", "10m",
+            ],
+            "is not before --until",
         ),
         (&["--from", &from, "--to", &to, "--header", "te=1"], "te"),
         (

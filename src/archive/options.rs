@@ -116,6 +116,16 @@ pub enum Full {
     Quota,
 }
 
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Full::Disk => "the disk",
+            Full::Journal => "archive.max_bytes",
+            Full::Quota => "the route's kill_switch.archive_quota",
+        })
+    }
+}
+
 /// Why a record could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
@@ -228,6 +238,13 @@ pub enum Event {
         segment: SegmentId,
         /// How many.
         bytes: u64,
+    },
+    /// Records are not taken although the disk has room; told once a minute for each route.
+    NoRoom {
+        /// Of which route.
+        route: Arc<str>,
+        /// What is used up.
+        full: Full,
     },
     /// A file of a later version was left alone.
     Foreign {

@@ -3,7 +3,7 @@
 //! It is synchronous, reads no clock and runs on one thread. Every call does a bounded number
 //! of operations on the disk; whatever they give, each waiter gets an answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,7 +108,12 @@ pub(crate) struct Writer {
     /// Files that could not be sealed, cut or removed when it was due, by directory.
     pub(super) repairs: BTreeSet<(usize, SegmentId)>,
     batch: Batch,
+    /// When it was last told of a route that there is no room for its records.
+    told: HashMap<Arc<str>, Instant>,
 }
+
+/// The shortest time between two events that tell the same of a route.
+const TELLING: Duration = Duration::from_secs(60);
 
 impl Writer {
     /// Takes over the directories that can be; the others are tried again by `tick`.
@@ -124,6 +129,7 @@ impl Writer {
             ends: BTreeMap::new(),
             repairs: BTreeSet::new(),
             batch: Batch::default(),
+            told: HashMap::new(),
         };
         let all: Vec<usize> = (0..writer.directories.len()).collect();
         writer.adopt(&all, at);
@@ -154,8 +160,12 @@ impl Writer {
             }
             let id = self.ids.next(at.unix);
             let held = |route: &str| shared.catalog().route_bytes(route);
+            let route = waiting.submission.record.route.clone();
             let added = batch.add(id, waiting, held, |added| self.room(before, &added));
-            tally.refused += u64::from(added.is_err());
+            if let Err(refusal) = added {
+                tally.refused += 1;
+                self.tell(&route, refusal, at.now);
+            }
         }
         if batch.records() > 0 {
             let (records, bytes) = (batch.records(), batch.bytes());
@@ -174,6 +184,19 @@ impl Writer {
         batch.clear(2 * self.options.batch_bytes as usize);
         self.batch = batch;
         tally
+    }
+
+    /// Which limit keeps records out stands nowhere else.
+    fn tell(&mut self, route: &Arc<str>, refusal: Answer, now: Instant) {
+        let Answer::Full(full) = refusal else {
+            return;
+        };
+        let last = self.told.get(route);
+        if last.is_none_or(|last| now.duration_since(*last) >= TELLING) {
+            self.told.insert(route.clone(), now);
+            let route = route.clone();
+            self.happened(Event::NoRoom { route, full });
+        }
     }
 
     /// Whether `max_bytes` and the route's quota have room for what the batch then holds,

@@ -148,6 +148,33 @@ fn max_bytes_and_quotas_refuse_and_a_removed_segment_gives_its_room_back() {
 }
 
 #[test]
+fn what_is_used_up_is_told_once_a_minute_for_each_route() {
+    let mut bench = Bench::new(options(1));
+    let told = |bench: &Bench| {
+        let events = bench.heard.events.lock().unwrap();
+        let matching = |event: &&Event| {
+            matches!(
+                event,
+                Event::NoRoom {
+                    full: Full::Quota,
+                    ..
+                }
+            )
+        };
+        events.iter().filter(matching).count()
+    };
+    // Of three records two are of one route and one is of another.
+    bench.commit_with(&[300; 6], 100);
+    assert_eq!(told(&bench), 2);
+    bench.pass(Duration::from_secs(59));
+    bench.commit_with(&[300; 3], 100);
+    assert_eq!(told(&bench), 2);
+    bench.pass(Duration::from_secs(1));
+    bench.commit_with(&[300; 3], 100);
+    assert_eq!(told(&bench), 4);
+}
+
+#[test]
 fn a_segment_is_sealed_by_size_and_by_age() {
     let mut options = options(1);
     options.segment_bytes = 3500;

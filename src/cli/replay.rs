@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::archive::moment;
+use super::archive::{in_order, moment};
 use crate::archive::source::{SourceOptions, Wanted};
 use crate::archive::store::{Existence, Store, StoreError, StoreUrl, environment};
 use crate::config::{Settings, did_you_mean, examine, process_environment, read_structure};
@@ -70,8 +70,7 @@ async fn replay(dir: &Path, arguments: &ReplayArguments) -> Result<ExitCode, Sto
     words::introduce(&prepared, &terms, history);
     words::possible(&prepared.survey).map_err(Stop::Failed)?;
     if arguments.dry_run {
-        eprintln!("seawall: nothing was sent: --dry-run");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(words::rehearsed(&prepared.survey));
     }
     let total = prepared.survey.records;
     let mut shown = Shown::start(total, prepared.earlier.as_ref());
@@ -219,10 +218,6 @@ fn source(
     arguments: &ReplayArguments,
     settings: Option<&Settings>,
 ) -> Result<(SourceOptions, Option<Store>), Stop> {
-    let time = |name: &str, text: &Option<String>| -> Result<Option<Timestamp>, Stop> {
-        let parsed = text.as_deref().map(moment).transpose();
-        parsed.map_err(|why| Stop::Usage(format!("--{name}: {why}")))
-    };
     let configured = settings.and_then(|settings| settings.archive.store.as_ref());
     let history = match &arguments.store {
         Some(url) => Some(open(
@@ -236,11 +231,7 @@ fn source(
     };
     let mut source = SourceOptions::new();
     source.files = arguments.from.clone();
-    source.wanted = Wanted {
-        routes: arguments.route.clone(),
-        since: time("since", &arguments.since)?,
-        until: time("until", &arguments.until)?,
-    };
+    source.wanted = wanted(arguments)?;
     match settings.filter(|_| !names_source(arguments)) {
         Some(settings) => {
             let journals = settings.archive.journal.iter();
@@ -254,6 +245,21 @@ fn source(
         }
     }
     Ok((source, history))
+}
+
+fn wanted(arguments: &ReplayArguments) -> Result<Wanted, Usage> {
+    let time = |name: &str, text: &Option<String>| -> Result<Option<Timestamp>, Usage> {
+        let parsed = text.as_deref().map(moment).transpose();
+        parsed.map_err(|why| Usage(format!("--{name}: {why}")))
+    };
+    let since = time("since", &arguments.since)?;
+    let until = time("until", &arguments.until)?;
+    in_order(since, until).map_err(Usage)?;
+    Ok(Wanted {
+        routes: arguments.route.clone(),
+        since,
+        until,
+    })
 }
 
 /// Whether options say what is read.

@@ -207,6 +207,15 @@ fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
         count(archive["records"].as_u64().unwrap_or_default(), "record"),
         size(&archive["journal_bytes"])
     )?;
+    for directory in archive["directories"].as_array().into_iter().flatten() {
+        if let (Some(path), Some(fault)) = (directory["path"].as_str(), directory["fault"].as_str())
+        {
+            writeln!(
+                out,
+                "  {path} cannot be used: {fault}; it is tried again by itself"
+            )?;
+        }
+    }
     let store = &archive["store"];
     let Some(url) = store["url"].as_str() else {
         return Ok(());
@@ -231,4 +240,29 @@ fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
         }
     };
     writeln!(out, "store {url}: {waiting}{failing}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_journal_directory_that_cannot_be_used_is_named_with_its_fault() {
+        let value = json!({
+            "directories": [
+                {"path": "data/full", "usable": false, "fault": "no room left"},
+                {"path": "data/journal", "usable": true, "fault": null},
+            ],
+            "records": 2, "journal_bytes": 2048, "store": null,
+        });
+        let mut out = Vec::new();
+        archive(&value, &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "archive: 2 records, 2.0 KiB in the journal\n  \
+             data/full cannot be used: no room left; it is tried again by itself\n"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::places::Places;
-use super::{Found, Stop, moment};
+use super::{Found, Stop, in_order, moment};
 use crate::archive::RealDisk;
 use crate::archive::source::{Source, SourceOptions, Wanted};
 
@@ -25,6 +25,13 @@ pub(super) struct CatArguments {
     /// At most so many records.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+}
+
+impl CatArguments {
+    /// Whether the span asked for has anything in it.
+    pub(super) fn in_order(&self) -> Result<(), String> {
+        in_order(self.since, self.until)
+    }
 }
 
 /// Prints what is wanted. Damage and errors go to standard error, and the rest is printed.

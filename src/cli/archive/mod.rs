@@ -62,6 +62,17 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
         })
 }
 
+/// Whether a span of time has anything in it: typed the wrong way round, "nothing was found"
+/// would be a false answer.
+pub(super) fn in_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), String> {
+    match (since, until) {
+        (Some(since), Some(until)) if since >= until => Err(format!(
+            "--since {since:.0} is not before --until {until:.0}: no record can be in between"
+        )),
+        (..) => Ok(()),
+    }
+}
+
 fn store_url(text: &str) -> Result<StoreUrl, String> {
     StoreUrl::parse(text).map_err(|error| match error {
         StoreError::Url { problem, .. } => format!("{problem}; expected {FORMS}"),
@@ -110,6 +121,12 @@ pub(super) fn run(dir: &Path, arguments: &ArchiveArguments) -> ExitCode {
             return ExitCode::from(2);
         }
         return flush::run(dir, &arguments.journal, flush);
+    }
+    if let Action::Cat(cat) = &arguments.action
+        && let Err(why) = cat.in_order()
+    {
+        eprintln!("seawall: {why}");
+        return ExitCode::from(2);
     }
     let stop = match act(dir, arguments) {
         Ok(Found::Whole) => return ExitCode::SUCCESS,

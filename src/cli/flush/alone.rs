@@ -130,6 +130,7 @@ impl Watch for Told {
             }
             Event::DirectoryFailed { .. }
             | Event::DirectoryHealed { .. }
+            | Event::NoRoom { .. }
             | Event::Sealed { .. } => {}
         }
     }

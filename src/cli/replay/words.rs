@@ -102,6 +102,18 @@ pub(super) fn possible(survey: &Survey) -> Result<(), String> {
     ))
 }
 
+/// What a rehearsal found: it fails as the run itself would, if not everything can be read.
+pub(super) fn rehearsed(survey: &Survey) -> ExitCode {
+    eprintln!("seawall: nothing was sent: --dry-run");
+    match survey.damaged_bytes {
+        0 => ExitCode::SUCCESS,
+        bytes => {
+            eprintln!("  {bytes} bytes of the archive cannot be read");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn remedy(lacking: &Lacking) -> String {
     let option = match lacking {
         Lacking::Header(name) => format!("--header {name}=VALUE (or {name}=@FILE)"),

@@ -237,6 +237,11 @@ impl Watch for Teller {
                 bytes,
                 "a segment is damaged; its other records are whole"
             ),
+            Event::NoRoom { route, full } => tracing::error!(
+                %route,
+                %full,
+                "no room for records of a route: mode archive answers as when_full says"
+            ),
             Event::Foreign {
                 path,
                 segment,
