@@ -51,11 +51,11 @@ fn a_journal_that_is_emptied_while_it_is_read_gives_each_record_once() {
             found.push(sourced.record.request_id.parse::<u64>().unwrap());
         }
         let uploader = site.uploader(&journal);
+        // The catalog forgets a segment before its file is gone.
         wait_for("the journal to be empty", || {
-            uploader.figures().waiting == 0
+            uploader.figures().waiting == 0 && segments_left(&site).is_empty()
         })
         .await;
-        assert!(segments_left(&site).is_empty());
         found.extend(numbers(&mut source).await);
         assert_eq!(found, (0..50).collect::<Vec<_>>());
         assert_eq!(source.figures().damages, 0);
