@@ -115,9 +115,7 @@ fn a_later_run_skips_what_the_same_target_accepted_unless_again() {
     let url = store(&scratch, 0..40);
     let run = |to: &Upstream, more: &[&str]| {
         let to = to.url();
-        let mut arguments = vec![
-            "--all", "--store", &url, "--to", &to, "--rate", "1000/s", "--json",
-        ];
+        let mut arguments = vec!["--store", &url, "--to", &to, "--rate", "1000/s", "--json"];
         arguments.extend(more);
         let done = scratch.replay(&arguments);
         assert_eq!(done.code, Some(0), "{done:?}");
@@ -141,9 +139,7 @@ fn a_record_in_several_places_is_sent_once() {
     let url = store(&scratch, 0..30);
     let from = scratch.records("records.ndjson", (20..40).map(record));
     let to = upstream.url();
-    let arguments = [
-        "--all", "--store", &url, "--from", &from, "--to", &to, "--json",
-    ];
+    let arguments = ["--store", &url, "--from", &from, "--to", &to, "--json"];
     let done = scratch.replay(&arguments);
     assert_eq!(done.code, Some(0), "{done:?}");
     assert_eq!(done.total("accepted"), 40);
@@ -151,6 +147,35 @@ fn a_record_in_several_places_is_sent_once() {
     let mut sent = ids(&upstream);
     sent.sort();
     assert_eq!(sent, (0..40).map(id).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_journal_that_is_named_is_read_beside_the_configured_store() {
+    let (scratch, upstream, shelf) = (Scratch::new(), accepting(), Shelf::new());
+    let url = store(&scratch, 0..30);
+    let config = shelf.used_by(Config::passing(&upstream).switches("[kill]\nany = \"archive\"\n"));
+    let mut gateway = Gateway::start(&config);
+    for n in 0..5 {
+        assert_killed(&gateway.ask(post("/a", format!("{n}"))));
+    }
+    gateway.signal("KILL");
+    gateway.wait_exit();
+    // As another gateway of the fleet is configured, and without its journal.
+    let config = Config::passing(&upstream).archive("store", &format!("{url:?}"));
+    let other = Gateway::start(&config.archive("journal", &format!("{:?}", shelf.path("b"))));
+    let journal = shelf.path("a");
+    let done = scratch.replay(&[
+        "--config",
+        other.directory().to_str().expect("a path"),
+        "--journal",
+        journal.to_str().expect("a path"),
+        "--to",
+        &upstream.url(),
+        "--json",
+    ]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(done.total("accepted"), 35);
+    assert_eq!(upstream.heads(), 35);
 }
 
 #[test]
@@ -316,7 +341,7 @@ fn records_that_an_upstream_may_have_seen_say_so() {
 }
 
 #[test]
-fn a_rehearsal_sends_nothing_and_a_selection_must_be_named() {
+fn a_rehearsal_sends_nothing_and_a_bad_option_says_what_is_expected() {
     let (scratch, upstream) = (Scratch::new(), accepting());
     let from = scratch.records("records.ndjson", (0..3).map(record));
     let to = upstream.url();
@@ -335,9 +360,8 @@ fn a_rehearsal_sends_nothing_and_a_selection_must_be_named() {
     let gateway = Gateway::start(&Config::passing(&upstream).respond("own", "/own", "x"));
     let config = gateway.directory().to_str().expect("a path");
     for (arguments, text) in [
-        (&["--config", config][..], "--all"),
-        (&["--config", config, "--route", "ani"], "any"),
-        (&["--config", config, "--all", "--rate", "fast"], "500/s"),
+        (&["--config", config, "--route", "ani"][..], "any"),
+        (&["--config", config, "--rate", "fast"], "500/s"),
         (&["--from", &from, "--to", "https://a"], "http://"),
         (
             &["--from", &from, "--to", &to, "--since", "monday"],

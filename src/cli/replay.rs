@@ -126,14 +126,15 @@ fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
             false => RedactedValues::Needed,
         },
     };
-    if arguments.route.is_empty() && !arguments.all && arguments.from.is_empty() {
-        let hint = "say which records: --route ROUTE, or --all for those of every route";
-        return Err(Stop::Usage(hint.to_owned()));
-    }
-    let settings = match names_source(arguments) && arguments.to.is_some() {
+    let settings = match reads(arguments) {
         // Nothing of the configuration is needed.
-        true => None,
-        false => Some(settings(dir)?),
+        Reads::Named if arguments.to.is_some() => None,
+        Reads::JournalsAndStore if arguments.to.is_some() && !dir.exists() => {
+            let dir = dir.display();
+            eprintln!("seawall: {dir} does not exist: no store is read, only the journal");
+            None
+        }
+        Reads::Configured | Reads::JournalsAndStore | Reads::Named => Some(settings(dir)?),
     };
     let destinations = match (&arguments.to, &settings) {
         (Some(url), _) => Destinations::to_url(url, arguments.timeout)
@@ -212,8 +213,8 @@ fn known(settings: &Settings, arguments: &ReplayArguments) -> Result<(), Usage> 
     Ok(())
 }
 
-/// What is read, and the store with the history of earlier runs. What an option names is read
-/// alone; the history is the configured store's all the same.
+/// What is read, and the store with the history of earlier runs: the configured one, unless an
+/// option names another.
 fn source(
     arguments: &ReplayArguments,
     settings: Option<&Settings>,
@@ -232,14 +233,19 @@ fn source(
     let mut source = SourceOptions::new();
     source.files = arguments.from.clone();
     source.wanted = wanted(arguments)?;
-    match settings.filter(|_| !names_source(arguments)) {
-        Some(settings) => {
-            let journals = settings.archive.journal.iter();
+    match reads(arguments) {
+        Reads::Configured => {
+            let journals = settings.map(|settings| settings.archive.journal.iter());
             // Before the first record they are not there.
-            source.journals = journals.filter(|path| path.exists()).cloned().collect();
+            let journals = journals.into_iter().flatten().filter(|path| path.exists());
+            source.journals = journals.cloned().collect();
             source.store = history.clone();
         }
-        None => {
+        Reads::JournalsAndStore => {
+            source.journals = arguments.journal.clone();
+            source.store = history.clone();
+        }
+        Reads::Named => {
             source.journals = arguments.journal.clone();
             source.store = history.clone().filter(|_| arguments.store.is_some());
         }
@@ -262,9 +268,22 @@ fn wanted(arguments: &ReplayArguments) -> Result<Wanted, Usage> {
     })
 }
 
-/// Whether options say what is read.
-fn names_source(arguments: &ReplayArguments) -> bool {
-    !arguments.journal.is_empty() || arguments.store.is_some() || !arguments.from.is_empty()
+/// What is read.
+enum Reads {
+    /// The journal and the store that the configuration names.
+    Configured,
+    /// Journals that options name, and the configured store.
+    JournalsAndStore,
+    /// Only what options name.
+    Named,
+}
+
+fn reads(arguments: &ReplayArguments) -> Reads {
+    match (arguments.store.is_some(), arguments.from.is_empty()) {
+        (false, true) if arguments.journal.is_empty() => Reads::Configured,
+        (false, true) => Reads::JournalsAndStore,
+        (true, _) | (_, false) => Reads::Named,
+    }
 }
 
 fn failed(error: StoreError) -> Stop {

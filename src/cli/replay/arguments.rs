@@ -12,12 +12,9 @@ use crate::vocab::parse_duration;
 /// Options of `replay`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ReplayArguments {
-    /// Records of this route; may be repeated.
-    #[arg(long, value_name = "ROUTE", conflicts_with = "all")]
+    /// Records of this route; may be repeated. Default: of every route.
+    #[arg(long, value_name = "ROUTE")]
     pub(super) route: Vec<String>,
-    /// Records of every route.
-    #[arg(long)]
-    pub(super) all: bool,
     /// Requests received from then on: an RFC 3339 time, or how long ago ("15m").
     #[arg(long, value_name = "TIME")]
     pub(super) since: Option<String>,
@@ -31,10 +28,10 @@ pub(in crate::cli) struct ReplayArguments {
     /// Records a second or a minute, such as 500/s or 30/m.
     #[arg(long, value_name = "RATE", default_value = "100/s", value_parser = rate)]
     pub(super) rate: ReplayRate,
-    /// Read this journal instead of what the configuration names; may be repeated.
+    /// Read this journal instead of the configured ones, beside the store; may be repeated.
     #[arg(long, value_name = "DIR")]
     pub(super) journal: Vec<PathBuf>,
-    /// Read this store instead of what the configuration names.
+    /// Read this store instead of what the configuration names, and no journal but by --journal.
     #[arg(long, value_name = "URL")]
     pub(super) store: Option<String>,
     /// Read records from this file instead: what `archive cat` prints, or the refused records of
