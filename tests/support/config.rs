@@ -71,7 +71,7 @@ impl Config {
         self
     }
 
-    /// Sets a key of `[archive]`, which is not there until one is set.
+    /// Sets a key of `[archive]`, which is not there until one is set. `store` is "off" until set.
     pub fn archive(mut self, key: &str, value: &str) -> Config {
         put(&mut self.archive, key, value);
         self
@@ -144,6 +144,10 @@ impl Config {
             let _ = writeln!(text, "[archive]");
             for (key, value) in &self.archive {
                 let _ = writeln!(text, "{key} = {value}");
+            }
+            // The default is a directory of whoever runs the tests, and records would go there.
+            if !self.archive.iter().any(|(key, _)| key == "store") {
+                let _ = writeln!(text, "store = \"off\"");
             }
         }
         for (table, entries) in [("upstreams", &self.upstreams), ("routes", &self.routes)] {
