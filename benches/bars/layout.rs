@@ -70,7 +70,7 @@ impl Structure {
         if let Some(durability) = self.durability {
             let _ = write!(
                 text,
-                "[archive]\njournal = {journal:?}\ndurability = \"{durability}\"\n\n\
+                "[archive]\njournal = {journal:?}\ndurability = \"{durability}\"\nstore = \"off\"\n\n\
                  [routes.kept]\npath = \"/kept/\"\nupstream = \"service\"\n\
                  kill_switch = {{ mode = \"archive\", body = '{killed}', restore = \"0s\", \
                  archive_quota = \"100%\" }}\n\n",
