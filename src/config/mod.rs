@@ -47,8 +47,8 @@ pub use file::{
 pub(crate) use report::did_you_mean;
 pub use schema::json_schema;
 pub use settings::{
-    AccessLog, AdminSettings, ArchiveSettings, HeaderEdits, HostRewrite, OnFailure, RespondSpec,
-    RouteSettings, ServerSettings, Settings, Target, TelemetrySettings,
+    AccessLog, AdminSettings, ArchiveSettings, AutoKill, HeaderEdits, HostRewrite, OnFailure,
+    RespondSpec, RouteSettings, ServerSettings, Settings, SplitPart, Target, TelemetrySettings,
 };
 pub use switches::{SwitchesRead, UnknownKey, read_switch_entries};
 pub(crate) use validate::examine;

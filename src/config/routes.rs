@@ -17,7 +17,9 @@ use super::settings::{HostRewrite, RouteSettings, Target};
 use super::tree::{Entry, Node, Place, Table};
 use super::value::{bad_name, describe, expected, none_of, positive_duration, size, text, words};
 use crate::matching::{HostPattern, MatchSpec, PathPattern, PathTemplate};
+use crate::policy::budget::RetryBudgetSpec;
 use crate::policy::kill::{AnswerSpec, Mode};
+use crate::policy::retry::RetrySpec;
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteSize, Tier, format_duration};
 
@@ -324,6 +326,13 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
         on_failure: on_failure(cursor, mode),
         kill_switch,
         observe: observe(cursor),
+        rate_limit: None,
+        concurrency: None,
+        retry: RetrySpec::default(),
+        retry_budget: RetryBudgetSpec::default(),
+        breaker: None,
+        client_retry_budget: None,
+        auto_kill: None,
     }
 }
 

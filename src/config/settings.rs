@@ -13,7 +13,13 @@ use ipnet::IpNet;
 use crate::archive::store::{Retain, StoreUrl};
 use crate::archive::{Limits, Redaction};
 use crate::matching::{MatchSpec, PathTemplate};
+use crate::policy::auto_kill::AutoKillSpec;
+use crate::policy::breaker::BreakerSpec;
+use crate::policy::budget::RetryBudgetSpec;
+use crate::policy::concurrency::ConcurrencySpec;
 use crate::policy::kill::{KillEntry, KillSwitchSpec, Mode, Plan, Position};
+use crate::policy::rate::RateLimitSpec;
+use crate::policy::retry::RetrySpec;
 use crate::telemetry::ObserveKey;
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteRate, ByteSize, Secret, Tier};
@@ -175,6 +181,29 @@ pub struct RouteSettings {
     pub on_failure: OnFailure,
     /// Whose most frequent values are told.
     pub observe: Vec<ObserveKey>,
+    /// How often it may be called; `None`: as often as anybody likes.
+    pub rate_limit: Option<RateLimitSpec>,
+    /// How many of its requests may be in progress; `None`: any number.
+    pub concurrency: Option<ConcurrencySpec>,
+    /// When a failed attempt is made once more.
+    pub retry: RetrySpec,
+    /// How many retries its requests may add, for each upstream.
+    pub retry_budget: RetryBudgetSpec,
+    /// When its upstream is left alone; `None`: never.
+    pub breaker: Option<BreakerSpec>,
+    /// How many repeated requests its clients may add; `None`: any number.
+    pub client_retry_budget: Option<RetryBudgetSpec>,
+    /// When it is killed without a person's hand; `None`: never.
+    pub auto_kill: Option<AutoKill>,
+}
+
+/// A route's `auto_kill`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AutoKill {
+    /// When, and for how long.
+    pub spec: AutoKillSpec,
+    /// What is done then.
+    pub mode: Mode,
 }
 
 /// Where a route's requests go.
@@ -182,8 +211,19 @@ pub struct RouteSettings {
 pub enum Target {
     /// To an upstream, by name.
     Upstream(Arc<str>),
+    /// To several upstreams by weight; each client to one of them. At least one has a weight.
+    Split(Vec<SplitPart>),
     /// Nowhere: the gateway answers.
     Respond(RespondSpec),
+}
+
+/// One upstream of a `split`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitPart {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// Its part, as a share of the sum of weights.
+    pub weight: u32,
 }
 
 /// A fixed answer.

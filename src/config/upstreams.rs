@@ -10,7 +10,9 @@ use super::keys::{self, NOT_YET};
 use super::report::Complaint;
 use super::tree::Node;
 use super::value::{bad_name, count, expected, none_of, positive_duration, text};
-use crate::upstream::{EndpointSpec, KeepaliveSpec, UpstreamSpec};
+use crate::policy::balance::BalanceSpec;
+use crate::policy::share::Sticky;
+use crate::upstream::{EndpointSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +52,11 @@ fn upstream(name: Arc<str>, cursor: &Cursor<'_>) -> UpstreamSpec {
             .read("read_timeout", positive_duration)
             .unwrap_or(DEFAULT_READ_TIMEOUT),
         keepalive: keepalive(cursor),
+        balance: BalanceSpec::default(),
+        hash: Sticky::default(),
+        health: None,
+        outlier: None,
+        concurrency: UpstreamLimit::Off,
     }
 }
 

@@ -43,7 +43,12 @@ struct MatchReport {
 #[serde(rename_all = "snake_case")]
 enum TargetReport<'a> {
     Upstream(&'a str),
-    Respond { status: u16, body_bytes: usize },
+    /// Upstreams and their weights.
+    Split(Vec<(&'a str, u32)>),
+    Respond {
+        status: u16,
+        body_bytes: usize,
+    },
 }
 
 /// Times in milliseconds; `None` where there is no bound.
@@ -122,6 +127,10 @@ fn report<'a>(
 fn target(target: &Target) -> TargetReport<'_> {
     match target {
         Target::Upstream(name) => TargetReport::Upstream(name),
+        Target::Split(parts) => {
+            let parts = parts.iter();
+            TargetReport::Split(parts.map(|part| (&*part.upstream, part.weight)).collect())
+        }
         Target::Respond(respond) => TargetReport::Respond {
             status: respond.status.as_u16(),
             body_bytes: respond.body.len(),

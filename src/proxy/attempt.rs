@@ -17,11 +17,12 @@ use super::reply::ReplyBody;
 use super::resend::{Copy, resendable, take};
 use super::switch;
 use crate::config::HostRewrite;
-use crate::snapshot::Route;
+use crate::policy::balance::Tried;
+use crate::snapshot::{Branch, Route};
 use crate::telemetry::{AttemptOutcome, UpstreamMetrics};
 use crate::upstream::{
-    BodyFault, Connection, Endpoint, Failure, InFlight, Progress, RequestBody, ResponseBody, Terms,
-    Upstream,
+    Aim, BodyFault, Connection, Endpoint, Failure, InFlight, Progress, RequestBody, ResponseBody,
+    Terms, Upstream,
 };
 use crate::vocab::{By, Clock, Reason};
 
@@ -52,14 +53,24 @@ pub(crate) async fn run(
         reason: Reason::NoEndpoint,
         seen: Seen::Never,
     };
-    let Some(upstream) = &route.upstream else {
+    exchange.branch = route.branch(|| 0);
+    let Some(Branch { upstream, .. }) = route.branches.get(exchange.branch) else {
         return Err(failure);
     };
     let worker = Arc::clone(&exchange.worker);
-    let mut turn = worker.client.turn(upstream);
+    let mut tried = Tried::default();
     // Nothing has waited since the request began: the clock need not be read again.
     let mut now = exchange.start;
-    while let Some(endpoint) = turn.next(now) {
+    for _ in 0..upstream.endpoints().len() {
+        let aim = Aim {
+            tried: &tried,
+            hash: 0,
+            random: worker.random_bits(),
+            now,
+        };
+        let Some(endpoint) = &worker.client.choose(upstream, &aim) else {
+            break;
+        };
         let mut attempt = Attempt {
             exchange: &mut *exchange,
             route,
@@ -81,6 +92,7 @@ pub(crate) async fn run(
         if failure.reason != Reason::ConnectFailed {
             return Err(failure);
         }
+        tried.add(&**endpoint);
         now = Clock::now();
     }
     Err(failure)

@@ -39,6 +39,8 @@ pub(crate) struct Exchange {
     pub(crate) expects_continue: bool,
     /// What the client sent of what the upstream gets otherwise.
     pub(crate) displaced: Displaced,
+    /// Which of the route's upstreams.
+    pub(crate) branch: usize,
     pub(crate) attempts: u32,
     pub(crate) sent: u64,
     /// The response was made whole; until then an end means that the client went away.
@@ -88,6 +90,7 @@ impl Exchange {
             progress: None,
             expects_continue: false,
             displaced: Displaced::default(),
+            branch: 0,
             attempts: 0,
             sent: 0,
             complete: false,
@@ -238,8 +241,11 @@ impl LogLine {
             put("mode", mode.as_str().into());
         }
         put("attempts", exchange.attempts.into());
-        if let Some(crate::config::Target::Upstream(name)) = route.map(|spec| &spec.target) {
-            put("upstream", (**name).into());
+        let branches = exchange
+            .route
+            .map(|id| &exchange.view.snapshot.route(id).branches);
+        if let Some(branch) = branches.and_then(|all| all.get(exchange.branch)) {
+            put("upstream", (*branch.upstream.spec.name).into());
         }
         put("duration_ms", ((took_ms * 1e3).round() / 1e3).into());
         put("http.request.body.size", received.into());

@@ -13,9 +13,10 @@ use http::{Request, StatusCode};
 
 use super::absorb::{self, Close, KillAnswer};
 use super::archive::{self, Reading, Stop};
-use super::attempt::{self, Answered, Got, Seen, Unanswered};
+use super::attempt::{Answered, Got, Seen, Unanswered};
 use super::examine::Facts;
 use super::exchange::Exchange;
+use super::forward;
 use super::handle::{self, Answer, Destination};
 use super::record::{self, Note};
 use super::refusal::Refusal;
@@ -64,7 +65,7 @@ pub(super) async fn run(
     handle::bound_body(exchange, request, route)?;
     let copy = Copy::begin(exchange, request);
     handle::prepare(exchange, request, facts, (route, destination.path))?;
-    let got = attempt::run(exchange, request, route).await;
+    let got = forward::run(exchange, request, route).await;
     let (cause, seen, end) = match got {
         Ok(Got::Killed(taken)) => {
             if let Some(copy) = copy {
@@ -291,6 +292,7 @@ enum Blame {
 fn blame(reason: Reason) -> Blame {
     match reason {
         Reason::NoEndpoint
+        | Reason::BreakerOpen
         | Reason::ConnectFailed
         | Reason::UpstreamReset
         | Reason::UpstreamInvalid
@@ -302,6 +304,8 @@ fn blame(reason: Reason) -> Blame {
         | Reason::BodyTooLarge
         | Reason::RequestTimeout
         | Reason::UpgradeRefused
+        | Reason::RateLimited
+        | Reason::Overloaded
         | Reason::TooManyConnections
         | Reason::ArchiveUnavailable
         | Reason::Killed

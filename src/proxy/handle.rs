@@ -10,6 +10,7 @@ use super::displaced::Displaced;
 use super::examine::{self, Facts};
 use super::exchange::Exchange;
 use super::failure;
+use super::forward;
 use super::headers;
 use super::observe;
 use super::peer::Peer;
@@ -86,7 +87,7 @@ async fn walk(
     }
     bound_body(exchange, request, route)?;
     prepare(exchange, request, &facts, (route, target.path))?;
-    match attempt::run(exchange, request, route).await? {
+    match forward::run(exchange, request, route).await? {
         Got::Answer(response) => Ok(Answer::Upstream(response)),
         Got::Killed(taken) => absorb::absorb(exchange, request, taken)
             .await
@@ -193,7 +194,7 @@ fn respond(mut exchange: Exchange, id: RouteId, close: absorb::Close) -> Respons
     };
     let spec = match &route.spec.target {
         Target::Respond(spec) => spec,
-        Target::Upstream(_) => &nothing,
+        Target::Upstream(_) | Target::Split(_) => &nothing,
     };
     exchange.answered(By::Gateway, spec.status.as_u16());
     let id = exchange.request_id.clone();

@@ -167,8 +167,11 @@ fn forwarded_chain(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
 pub(crate) fn give_host(request: &mut Request<RequestBody>, route: &Route) {
     let named = request.uri().authority();
     let named = named.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
-    let first = route.upstream.as_ref().and_then(|up| up.endpoints.first());
-    if let Some(host) = named.or_else(|| first.map(|endpoint| endpoint.authority.clone())) {
+    let first = || {
+        let upstream = &route.branches.first()?.upstream;
+        Some(upstream.endpoints().first()?.authority.clone())
+    };
+    if let Some(host) = named.or_else(first) {
         request.headers_mut().insert(header::HOST, host);
     }
 }

@@ -9,6 +9,7 @@ mod displaced;
 mod examine;
 mod exchange;
 mod failure;
+mod forward;
 mod gateway;
 mod handle;
 mod headers;

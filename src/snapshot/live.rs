@@ -146,11 +146,13 @@ fn announce(snapshot: &Snapshot, metrics: &GatewayMetrics) {
             .collect(),
     );
     let endpoints = table.upstreams.iter().flat_map(|(name, upstream)| {
-        let each = upstream.endpoints.iter();
-        each.map(|endpoint| {
+        let endpoints = upstream.endpoints();
+        let each = endpoints.iter();
+        let each = each.map(|endpoint| {
             let text = Arc::clone(&endpoint.spec.text);
             (Arc::clone(name), text, Arc::clone(&endpoint.metrics))
-        })
+        });
+        each.collect::<Vec<_>>()
     });
     let mut endpoints: Vec<_> = endpoints.collect();
     // An endpoint may be configured twice; its series may not.

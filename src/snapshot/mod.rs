@@ -8,7 +8,7 @@ mod route;
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board};
 pub use live::{Live, Phase};
-pub use route::{Route, RouteTable};
+pub use route::{Branch, BranchState, Route, RouteTable};
 
 use std::sync::Arc;
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
+use crate::policy::breaker::Breaker;
+use crate::policy::budget::RetryBudget;
 use crate::policy::rules::Subject;
+use crate::policy::split::{self, Portion};
 use crate::telemetry::{Observer, RouteMetrics};
 use crate::upstream::Upstream;
 use crate::vocab::{By, RouteId};
@@ -35,15 +38,44 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// Counts what is observed; shared likewise while the keys stay. `None` without any.
     pub observer: Option<Arc<Observer>>,
-    /// Where it goes; `None` for a route with `respond`.
-    pub upstream: Option<Arc<Upstream>>,
+    /// Where it goes: several for a route with `split`, none for one with `respond`.
+    pub branches: Vec<Branch>,
+    /// Which of them takes a client; empty where there is no choice.
+    pub portions: Vec<Portion>,
     /// Largest request body in bytes; `u64::MAX` without a bound.
     pub max_body: u64,
     /// Longest silence inside a response body.
     pub stream_idle_timeout: Duration,
 }
 
+/// One upstream of a route.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    /// What the two have seen of each other; shared likewise.
+    pub state: Arc<BranchState>,
+}
+
+/// What is known of one route's requests to one upstream.
+#[derive(Debug, Default)]
+pub struct BranchState {
+    /// How many retries they may still add.
+    pub budget: RetryBudget,
+    /// Whether they are let through.
+    pub breaker: Breaker,
+}
+
 impl Route {
+    /// The place of a client's upstream among the branches; `client` is the hash that its kill
+    /// switch is sticky by.
+    pub fn branch(&self, client: impl FnOnce() -> u64) -> usize {
+        match self.portions.as_slice() {
+            [] => 0,
+            portions => split::choose(portions, client()).unwrap_or(0),
+        }
+    }
+
     /// The route, as the switches see it.
     pub fn subject(&self) -> Subject<'_> {
         Subject {
@@ -108,24 +140,47 @@ fn compile_route(
     let metrics = before
         .map(|route| Arc::clone(&route.metrics))
         .unwrap_or_default();
-    let upstream = match &spec.target {
-        Target::Upstream(name) => upstreams.get(name).cloned(),
-        Target::Respond(_) => None,
+    let names: Vec<&Arc<str>> = match &spec.target {
+        Target::Upstream(name) => vec![name],
+        Target::Split(parts) => parts.iter().map(|part| &part.upstream).collect(),
+        Target::Respond(_) => Vec::new(),
+    };
+    let known = before.map_or(&[][..], |route| &route.branches);
+    let branches = names.iter().filter_map(|name| {
+        let upstream = Arc::clone(upstreams.get(*name)?);
+        let mut same = known
+            .iter()
+            .filter(|known| known.upstream.spec.name == **name);
+        let state = same.next().map(|known| Arc::clone(&known.state));
+        Some(Branch {
+            upstream,
+            state: state.unwrap_or_default(),
+        })
+    });
+    let branches: Vec<Branch> = branches.collect();
+    let portions = match &spec.target {
+        Target::Split(parts) => parts
+            .iter()
+            .map(|part| Portion::new(&part.upstream, part.weight))
+            .collect(),
+        Target::Upstream(_) | Target::Respond(_) => Vec::new(),
     };
     match &spec.target {
-        Target::Upstream(_) => metrics.announce(By::Upstream, 200),
+        Target::Upstream(_) | Target::Split(_) => metrics.announce(By::Upstream, 200),
         Target::Respond(respond) => metrics.announce(By::Gateway, respond.status.as_u16()),
     }
     metrics.announce(By::Kill, 200);
-    let read_timeout = upstream
-        .as_ref()
-        .map_or(Duration::MAX, |u| u.spec.read_timeout);
+    let read_timeouts = branches
+        .iter()
+        .map(|branch| branch.upstream.spec.read_timeout);
+    let read_timeout = read_timeouts.max().unwrap_or(Duration::MAX);
     Route {
         id,
         spec: spec.clone(),
         metrics,
         observer: None,
-        upstream,
+        branches,
+        portions,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),
         stream_idle_timeout: spec.stream_idle_timeout.unwrap_or(read_timeout),
     }

@@ -16,9 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::balance::Turn;
 use super::body::{Progress, RequestBody};
-use super::endpoints::{Endpoint, Upstream};
+use super::endpoints::Endpoint;
 use super::pool::{Pool, Sender};
 use super::spec::KeepaliveSpec;
 use crate::telemetry::UpstreamMetrics;
@@ -70,15 +69,6 @@ impl Client {
     /// This worker's pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    /// Begins an exchange with an upstream: whose turn is it?
-    pub fn turn<'a>(&self, upstream: &'a Upstream) -> Turn<'a> {
-        let turn = match upstream.endpoints.as_slice() {
-            [] | [_] => 0,
-            [first, ..] => self.pool.next_turn(first.slot),
-        };
-        Turn::new(upstream, turn)
     }
 
     /// A pooled connection to an endpoint, if there is an open one.

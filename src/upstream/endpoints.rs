@@ -1,12 +1,15 @@
 //! Upstreams and endpoints as workers use them; their state survives reloads by name.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 
 use super::spec::{EndpointSpec, UpstreamSpec};
+use crate::policy::balance::{Candidate, Place};
+use crate::policy::endpoint::EndpointState;
 use crate::telemetry::{EndpointMetrics, UpstreamMetrics};
 use crate::vocab::Clock;
 
@@ -17,8 +20,7 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
-    /// Its endpoints, in the order configured.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
 }
 
 /// One address of an upstream.
@@ -32,8 +34,8 @@ pub struct Endpoint {
     pub slot: usize,
     /// Whether it can be reached.
     pub metrics: Arc<EndpointMetrics>,
-    born: Instant,
-    resting_until_ms: AtomicU64,
+    /// Its load, and whether it is up.
+    pub state: Arc<EndpointState>,
 }
 
 /// After a connection could not be made, others are preferred for this long.
@@ -50,7 +52,7 @@ impl Upstream {
             return Arc::clone(before);
         }
         let kept = |wanted: &EndpointSpec| {
-            let all = before.map_or(&[][..], |upstream| &upstream.endpoints);
+            let all = before.map(|upstream| upstream.endpoints())?;
             all.iter()
                 .find(|endpoint| endpoint.spec == *wanted)
                 .cloned()
@@ -61,8 +63,13 @@ impl Upstream {
         Arc::new(Upstream {
             spec: spec.clone(),
             metrics: before.map(|b| Arc::clone(&b.metrics)).unwrap_or_default(),
-            endpoints: spec.endpoints.iter().map(endpoint).collect(),
+            endpoints: ArcSwap::from_pointee(spec.endpoints.iter().map(endpoint).collect()),
         })
+    }
+
+    /// Its endpoints now, in the order configured. Held for a moment only.
+    pub fn endpoints(&self) -> Guard<Arc<Vec<Arc<Endpoint>>>> {
+        self.endpoints.load()
     }
 }
 
@@ -78,25 +85,30 @@ impl Endpoint {
             // A validated host and port have only characters that a header value may have.
             authority: HeaderValue::try_from(text)
                 .unwrap_or_else(|_| HeaderValue::from_static("invalid")),
+            state: Arc::new(EndpointState::new(&spec.text)),
             spec,
             slot: NEXT_SLOT.fetch_add(1, Relaxed),
             metrics: Arc::default(),
-            born: Clock::now(),
-            resting_until_ms: AtomicU64::new(0),
         }
     }
 
     /// No connection could be made at `now`: prefer others for a while.
     pub fn rest(&self, now: Instant) {
         self.metrics.set_reachable(false);
-        let until = now.saturating_duration_since(self.born) + REST;
-        self.resting_until_ms
-            .store(until.as_millis() as u64, Relaxed);
+        self.state.rest(Clock::uptime(now) + REST);
+    }
+}
+
+impl Candidate for Endpoint {
+    fn place(&self, now: Duration) -> Place {
+        self.state.place(now)
     }
 
-    /// Whether others are preferred at `now`.
-    pub fn rests(&self, now: Instant) -> bool {
-        let until = self.resting_until_ms.load(Relaxed);
-        until != 0 && now.saturating_duration_since(self.born).as_millis() < u128::from(until)
+    fn load(&self, now: Duration) -> u32 {
+        self.state.load(now)
+    }
+
+    fn name(&self) -> u64 {
+        self.state.name()
     }
 }

@@ -9,7 +9,7 @@ mod lent;
 mod pool;
 mod spec;
 
-pub use balance::Turn;
+pub use balance::Aim;
 pub use body::{BodyLimits, BoxError, Progress, RequestBody, Waiting};
 pub use client::{
     Client, ConnectError, Connection, Failure, InFlight, ResponseBody, ResponseFault, SendError,
@@ -19,4 +19,4 @@ pub use endpoints::{Endpoint, Upstream};
 pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
 pub use pool::Pool;
-pub use spec::{EndpointSpec, KeepaliveSpec, UpstreamSpec};
+pub use spec::{EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};

@@ -3,8 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
+use crate::policy::adaptive::AdaptiveSpec;
+use crate::policy::balance::BalanceSpec;
+use crate::policy::health::HealthSpec;
+use crate::policy::outlier::OutlierSpec;
+use crate::policy::share::Sticky;
+
 /// A named service behind the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamSpec {
     /// Its name.
     pub name: Arc<str>,
@@ -16,6 +24,37 @@ pub struct UpstreamSpec {
     pub read_timeout: Duration,
     /// The pool, per worker and endpoint.
     pub keepalive: KeepaliveSpec,
+    /// Which endpoint takes an attempt.
+    pub balance: BalanceSpec,
+    /// What is hashed for `balance = "hash:..."`; not asked otherwise.
+    pub hash: Sticky,
+    /// How its endpoints are checked; `None`: they are not.
+    pub health: Option<HealthCheckSpec>,
+    /// When an endpoint is ejected for its failures; `None`: never.
+    pub outlier: Option<OutlierSpec>,
+    /// How many requests may be in flight to it.
+    pub concurrency: UpstreamLimit,
+}
+
+/// An upstream's `health`, without `panic_percent`, which is of the balance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheckSpec {
+    /// What is asked for: a path, and a query if there is one.
+    pub path: PathAndQuery,
+    /// How often, and what follows from it.
+    pub spec: HealthSpec,
+}
+
+/// An upstream's `concurrency`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamLimit {
+    /// Any number.
+    #[default]
+    Off,
+    /// So many.
+    Fixed(u32),
+    /// As many as its latency allows.
+    Adaptive(AdaptiveSpec),
 }
 
 /// One address of an upstream: `http://host:port`.

@@ -23,6 +23,9 @@ const DURATION: QuantityError = QuantityError {
 const SIZE: QuantityError = QuantityError {
     expected: "a size: a number and one of B, KiB, MiB, GiB, such as \"64KiB\"",
 };
+const RATE: QuantityError = QuantityError {
+    expected: "a rate: a whole number from 1 to 10000000, for each of s, m or h, such as \"500/s\" or \"30/m\"",
+};
 const BYTE_RATE: QuantityError = QuantityError {
     expected: "a byte rate: a size for each second, such as \"256B/s\"",
 };
@@ -122,6 +125,72 @@ impl fmt::Display for ByteRate {
     }
 }
 
+/// So many of something in a period, as written: `"30/m"` is not `"0.5/s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    period: Period,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Period {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Rate {
+    /// Largest count in a rate.
+    pub const MOST: u32 = 10_000_000;
+
+    /// Reads a whole number and a period of `s`, `m` or `h`.
+    ///
+    /// # Errors
+    /// Anything else, zero, or more than [`Rate::MOST`].
+    pub fn parse(text: &str) -> Result<Rate, QuantityError> {
+        let (count, period) = text.split_once('/').ok_or(RATE)?;
+        let period = match period {
+            "s" => Period::Second,
+            "m" => Period::Minute,
+            "h" => Period::Hour,
+            _ => return Err(RATE),
+        };
+        if !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(RATE);
+        }
+        let count = count.parse::<u32>().map_err(|_| RATE)?;
+        match count {
+            1..=Rate::MOST => Ok(Rate { count, period }),
+            _ => Err(RATE),
+        }
+    }
+
+    /// How many in each [`Rate::period`]; at least 1.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// A second, a minute or an hour.
+    pub fn period(self) -> Duration {
+        Duration::from_secs(match self.period {
+            Period::Second => 1,
+            Period::Minute => 60,
+            Period::Hour => 3600,
+        })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.period {
+            Period::Second => "s",
+            Period::Minute => "m",
+            Period::Hour => "h",
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
 fn split_unit(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -147,6 +216,9 @@ mod tests {
         for text in ["0B", "100B", "64KiB", "10MiB", "3GiB"] {
             assert_eq!(ByteSize::parse(text).unwrap().to_string(), text);
         }
+        for text in ["1/h", "500/s", "30/m", "10000000/s"] {
+            assert_eq!(Rate::parse(text).unwrap().to_string(), text);
+        }
         assert_eq!(ByteRate::parse("256B/s").unwrap(), ByteRate(256));
     }
 
@@ -166,6 +238,21 @@ mod tests {
         }
         for text in ["", "10", "10MB", "0.3B", "99999999GiB"] {
             assert!(ByteSize::parse(text).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "5/",
+            "/s",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "5/d",
+            "5 /s",
+            "10000001/s",
+        ] {
+            assert!(Rate::parse(text).is_err(), "{text}");
         }
         for text in ["256", "256B", "256B/m"] {
             assert!(ByteRate::parse(text).is_err(), "{text}");

@@ -20,8 +20,14 @@ pub enum Reason {
     RequestTimeout,
     /// A protocol that the route does not tunnel.
     UpgradeRefused,
+    /// The client, or the route as a whole, asks more often than its rate limit allows.
+    RateLimited,
+    /// No place under a concurrency limit, or shed by tier.
+    Overloaded,
     /// The connection is one too many.
     TooManyConnections,
+    /// The circuit breaker of the route and its upstream is open.
+    BreakerOpen,
     /// The upstream has no endpoint at all.
     NoEndpoint,
     /// No connection to an endpoint could be made.
@@ -90,7 +96,7 @@ use RetryAfter::{Never, Sent};
 
 impl Reason {
     /// How many reasons there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 20;
 
     /// The table, in the order of [`Reason::index`].
     #[rustfmt::skip]
@@ -102,7 +108,10 @@ impl Reason {
         row(Reason::BodyTooLarge, "body_too_large", 413, true, Never, "the request body is larger than the route allows"),
         row(Reason::RequestTimeout, "request_timeout", 408, true, Never, "the client is too slow"),
         row(Reason::UpgradeRefused, "upgrade_refused", 403, false, Never, "a protocol that the route does not tunnel"),
+        row(Reason::RateLimited, "rate_limited", 429, false, Sent, "the client asks more often than the route allows"),
+        row(Reason::Overloaded, "overloaded", 503, false, Sent, "as many requests are in progress as may be"),
         row(Reason::TooManyConnections, "too_many_connections", 503, true, Sent, "the gateway has as many connections as it may"),
+        row(Reason::BreakerOpen, "breaker_open", 503, false, Sent, "the upstream has failed too often lately"),
         row(Reason::NoEndpoint, "no_endpoint", 503, false, Never, "the upstream has no endpoint"),
         row(Reason::ConnectFailed, "connect_failed", 502, false, Never, "no connection to an endpoint could be made"),
         row(Reason::UpstreamReset, "upstream_reset", 502, false, Never, "the upstream closed before a whole response head"),

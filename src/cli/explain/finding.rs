@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::policies::{Policy, policies};
 use super::switches::{Kill, kill};
 use crate::cli::disk::Disk;
-use crate::config::{RouteSettings, Target};
+use crate::config::{RouteSettings, SplitPart, Target};
 use crate::matching::{Asker, Lookup, Matcher, PathError};
 use crate::proxy::{Peer, client_ip, examine};
 use crate::upstream::RequestBody;
@@ -189,20 +189,37 @@ fn otherwise(disk: &Disk, route: &RouteSettings, path: &str, upgrade: bool) -> S
             respond.status.as_u16(),
             respond.body.len()
         ),
-        Target::Upstream(name) => {
-            let upstream = disk.settings.upstreams.get(name);
-            let endpoints = upstream.map(|upstream| {
-                let all = upstream.endpoints.iter().map(|endpoint| &*endpoint.text);
-                all.collect::<Vec<&str>>().join(", ")
-            });
-            let path = match &route.path_rewrite {
-                Some(template) => format!("{path}, rewritten by {}", template.as_str()),
-                None => path.to_owned(),
+        Target::Upstream(name) => format!(
+            "goes to upstream {name} ({}) as {}",
+            endpoints(disk, name),
+            sent_path(route, path)
+        ),
+        Target::Split(parts) => {
+            let sum: u64 = parts.iter().map(|part| u64::from(part.weight)).sum();
+            let part = |part: &SplitPart| {
+                let percent = f64::from(part.weight) * 100.0 / sum.max(1) as f64;
+                let endpoints = endpoints(disk, &part.upstream);
+                format!("{} ({endpoints}) {percent:.1} %", part.upstream)
             };
-            format!(
-                "goes to upstream {name} ({}) as {path}",
-                endpoints.unwrap_or_default()
-            )
+            let parts: Vec<String> = parts.iter().map(part).collect();
+            let path = sent_path(route, path);
+            format!("goes to one of {} as {path}", parts.join(", "))
         }
+    }
+}
+
+fn endpoints(disk: &Disk, upstream: &str) -> String {
+    let upstream = disk.settings.upstreams.get(upstream);
+    let endpoints = upstream
+        .into_iter()
+        .flat_map(|upstream| &upstream.endpoints);
+    let texts: Vec<&str> = endpoints.map(|endpoint| &*endpoint.text).collect();
+    texts.join(", ")
+}
+
+fn sent_path(route: &RouteSettings, path: &str) -> String {
+    match &route.path_rewrite {
+        Some(template) => format!("{path}, rewritten by {}", template.as_str()),
+        None => path.to_owned(),
     }
 }

@@ -62,6 +62,12 @@ fn matches(route: &RouteSettings) -> Vec<Pair> {
         .collect();
     let target = match &route.target {
         Target::Upstream(name) => ("upstream", name.to_string()),
+        Target::Split(parts) => {
+            let parts = parts
+                .iter()
+                .map(|part| format!("{} {}", part.upstream, part.weight));
+            ("split", parts.collect::<Vec<String>>().join(", "))
+        }
         Target::Respond(respond) => {
             let bytes = respond.body.len();
             let status = respond.status.as_u16();

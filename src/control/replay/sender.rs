@@ -11,8 +11,10 @@ use std::pin::Pin;
 use super::outcome::{Failing, Outcome};
 use super::request::Outgoing;
 use super::target::Destination;
+use crate::policy::balance::Tried;
 use crate::upstream::{
-    BodyLimits, Client, Connection, Endpoint, Failure, InFlight, RequestBody, ResponseBody, Terms,
+    Aim, BodyLimits, Client, Connection, Endpoint, Failure, InFlight, RequestBody, ResponseBody,
+    Terms,
 };
 use crate::vocab::Clock;
 
@@ -63,11 +65,22 @@ impl Sender {
     }
 
     async fn head(&self, outgoing: &Outgoing, to: &Destination) -> Answer {
-        let mut turn = self.client.turn(&to.upstream);
-        while let Some(endpoint) = turn.next(Clock::now()) {
-            if let Ok(answer) = self.at_endpoint(outgoing, to, endpoint).await {
+        let mut tried = Tried::default();
+        for _ in 0..to.upstream.endpoints().len() {
+            let now = Clock::now();
+            let aim = Aim {
+                tried: &tried,
+                hash: 0,
+                random: u64::from(now.elapsed().subsec_nanos()),
+                now,
+            };
+            let Some(endpoint) = self.client.choose(&to.upstream, &aim) else {
+                break;
+            };
+            if let Ok(answer) = self.at_endpoint(outgoing, to, &endpoint).await {
                 return answer;
             }
+            tried.add(&*endpoint);
         }
         (Outcome::Failing(Failing::Unreachable, None), None)
     }

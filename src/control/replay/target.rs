@@ -9,7 +9,9 @@ use http::Uri;
 
 use crate::config::{HeaderEdits, HostRewrite, RouteSettings, Settings, Target};
 use crate::matching::PathTemplate;
-use crate::upstream::{EndpointSpec, KeepaliveSpec, Upstream, UpstreamSpec};
+use crate::policy::balance::BalanceSpec;
+use crate::policy::share::Sticky;
+use crate::upstream::{EndpointSpec, KeepaliveSpec, Upstream, UpstreamLimit, UpstreamSpec};
 
 /// How the request of a record is changed on its way.
 #[derive(Clone, Debug)]
@@ -88,6 +90,12 @@ impl Destinations {
         let routes = settings.routes.iter().map(|route| {
             let found = match &route.target {
                 Target::Upstream(name) => upstreams.get(name).ok_or(NoTarget::NoRoute),
+                // Each part counts as able to take all: a record goes to the heaviest.
+                Target::Split(parts) => {
+                    let heaviest = parts.iter().max_by_key(|part| part.weight);
+                    let found = heaviest.and_then(|part| upstreams.get(&part.upstream));
+                    found.ok_or(NoTarget::NoRoute)
+                }
                 Target::Respond(_) => Err(NoTarget::Responds),
             };
             let destination = |upstream: &Arc<Upstream>| {
@@ -135,6 +143,11 @@ impl Destinations {
                 max_idle: 512,
                 max_idle_time: Duration::from_secs(15),
             },
+            balance: BalanceSpec::default(),
+            hash: Sticky::default(),
+            health: None,
+            outlier: None,
+            concurrency: UpstreamLimit::Off,
         };
         let recipe = Recipe {
             as_received: true,
@@ -176,8 +189,12 @@ impl Destinations {
     /// The addresses that records of a route are sent to, as they were written.
     pub fn addresses(&self, route: &str) -> Vec<Arc<str>> {
         let destination = self.of(route).ok();
-        let endpoints = destination.into_iter().flat_map(|d| &d.upstream.endpoints);
-        endpoints.map(|e| Arc::clone(&e.spec.text)).collect()
+        let endpoints = destination
+            .into_iter()
+            .flat_map(|d| &d.upstream.spec.endpoints);
+        endpoints
+            .map(|endpoint| Arc::clone(&endpoint.text))
+            .collect()
     }
 }
 
@@ -207,7 +224,7 @@ mod tests {
         ] {
             let found = to(url).unwrap();
             let destination = found.of("any").unwrap();
-            let spec = &destination.upstream.endpoints[0].spec;
+            let spec = &destination.upstream.spec.endpoints[0];
             assert_eq!((&*spec.host, spec.port), (host, port));
             assert_eq!(destination.recipe.prefix, prefix);
         }
