@@ -210,7 +210,7 @@ split = { up = 95 }
 path = "/g"
 upstream = "up"
 split = [{ upstream = "up", weight = 1 }]
-[routes.all]
+[routes.every]
 path = "/h"
 upstream = "up"
 split = [{ upstream = "up", weight = 1 }]
@@ -246,7 +246,7 @@ concurrency = "adaptiv"
 endpoints = ["http://a"]
 balance = "header:x-player-id"
 health = { interval = "2s" }
-outlier = "off"
+outlier = "on"
 concurrency = 0
 [upstreams.header]
 endpoints = ["http://a"]

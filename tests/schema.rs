@@ -134,7 +134,7 @@ fn wrong_files_do_not_validate() {
         "[upstreams.stats]\nendpoints = [\"http://a\"]\nbalance = \"hash:request\"",
         "[upstreams.stats]\nendpoints = [\"http://a\"]\nconcurrency = 0",
         "[upstreams.stats]\nendpoints = [\"http://a\"]\nhealth = { path = \"up\" }",
-        "[upstreams.stats]\nendpoints = [\"http://a\"]\noutlier = \"off\"",
+        "[upstreams.stats]\nendpoints = [\"http://a\"]\noutlier = \"on\"",
         "[defaults]\nrate_limit = \"on\"",
         "[defaults]\nrate_limit = { rate = \"5/d\" }",
         "[defaults]\nconcurrency = { max = 0 }",

@@ -305,9 +305,12 @@ pub(super) const SLOW_START: Doc = doc(
 
 pub(super) const HEALTH: Doc = doc(
     "health",
-    Table(&HEALTH_KEYS),
-    "Checks of each endpoint: one that fails several in a row gets no requests until it has passed several. Default: none.",
-);
+    Either(&HEALTH_FORMS),
+    "Checks of each endpoint: one that fails several in a row gets no requests until it has passed several.",
+)
+.or("\"off\"");
+
+static HEALTH_FORMS: [Kind; 2] = [OFF, Table(&HEALTH_KEYS)];
 
 static HEALTH_KEYS: Shape = Shape {
     section: keys::HEALTH,
@@ -347,9 +350,12 @@ static HEALTH_KEYS: Shape = Shape {
 
 pub(super) const OUTLIER: Doc = doc(
     "outlier",
-    Table(&OUTLIER_KEYS),
-    "An endpoint whose requests fail several times in a row gets none for a while. {} is with the defaults below. Default: none.",
-);
+    Either(&OUTLIER_FORMS),
+    "An endpoint whose requests fail several times in a row gets none for a while. {} is with the defaults below.",
+)
+.or("\"off\"");
+
+static OUTLIER_FORMS: [Kind; 2] = [OFF, Table(&OUTLIER_KEYS)];
 
 static OUTLIER_KEYS: Shape = Shape {
     section: keys::OUTLIER,
