@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::figures::{Figures, RouteFigures};
+use super::policies::{PolicyReport, policies};
 use super::status::rfc3339;
-use crate::config::{HostRewrite, RouteSettings, Target};
+use crate::config::Target;
 use crate::policy::clause::{Clause, KillOrder};
 use crate::policy::rules::Rules;
 use crate::policy::share::Share;
@@ -49,18 +50,6 @@ enum TargetReport<'a> {
         status: u16,
         body_bytes: usize,
     },
-}
-
-/// Times in milliseconds; `None` where there is no bound.
-#[derive(Debug, Serialize)]
-struct PolicyReport {
-    timeout_ms: u64,
-    attempt_timeout_ms: Option<u64>,
-    stream_idle_timeout_ms: Option<u64>,
-    max_body: Option<u64>,
-    path_rewrite: bool,
-    host_rewrite: String,
-    kill_switch_mode: Option<&'static str>,
 }
 
 /// The switch that decides now.
@@ -116,7 +105,7 @@ fn report<'a>(
         runbook: spec.runbook.as_deref(),
         impact: spec.impact.as_deref(),
         target: target(&spec.target),
-        policies: policies(route, spec),
+        policies: policies(route),
         kill,
         observe: spec.observe.iter().map(ToString::to_string).collect(),
         in_flight: route.metrics.in_flight(),
@@ -135,23 +124,6 @@ fn target(target: &Target) -> TargetReport<'_> {
             status: respond.status.as_u16(),
             body_bytes: respond.body.len(),
         },
-    }
-}
-
-fn policies(route: &Route, spec: &RouteSettings) -> PolicyReport {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).ok();
-    PolicyReport {
-        timeout_ms: ms(spec.timeout).unwrap_or(u64::MAX),
-        attempt_timeout_ms: spec.attempt_timeout.and_then(ms),
-        stream_idle_timeout_ms: ms(route.stream_idle_timeout),
-        max_body: spec.max_body.map(|size| size.0),
-        path_rewrite: spec.path_rewrite.is_some(),
-        host_rewrite: match &spec.host_rewrite {
-            HostRewrite::Keep => "keep".to_owned(),
-            HostRewrite::Upstream => "upstream".to_owned(),
-            HostRewrite::Name(name) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
-        },
-        kill_switch_mode: spec.kill_switch.mode.map(|mode| mode.as_str()),
     }
 }
 
