@@ -31,6 +31,12 @@ impl Origins {
         }
     }
 
+    /// Whether the key is written anywhere.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let mut tables = self.own.iter().chain(&self.defaults);
+        tables.any(|table| find(table, key).is_some())
+    }
+
     /// `route`, `defaults`, both, `upstream`, or `built in`. A key of a table is written with a dot.
     pub(super) fn of_key(&self, key: &str) -> &'static str {
         let has = |tables: &[Table]| tables.iter().any(|table| find(table, key).is_some());

@@ -35,9 +35,16 @@ pub(super) fn policies(files: &[SourceFile], route: &RouteSettings) -> Vec<Polic
         .map(|(key, value)| Policy {
             key: key.into(),
             value,
-            from: origins.of_key(key),
+            from: origin(&origins, key),
         })
         .collect()
+}
+
+fn origin(origins: &Origins, key: &str) -> &'static str {
+    match key {
+        "auto_kill.mode" if !origins.has(key) => origins.of_key("kill_switch.mode"),
+        key => origins.of_key(key),
+    }
 }
 
 /// A key and its value.
