@@ -13,7 +13,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::archive::UploadResult;
 use super::counters::Sample;
-use super::metrics::{GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
+use super::metrics::{Enforced, GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
 use crate::vocab::{By, Clock, Reason};
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -272,6 +272,14 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
             read(&metrics.refusals[row.reason.index()]),
         );
     }
+    for (slot, enforced) in metrics.limited.iter().zip(Enforced::NAMES) {
+        f.counter(
+            "seawall_rate_limited_total",
+            "Requests beyond the route's rate limit: refused, or passed in a dry run.",
+            &[("route", route), ("enforced", enforced)],
+            read(slot),
+        );
+    }
     collect_kills(f, route, metrics);
 }
 
@@ -342,6 +350,12 @@ fn collect_upstream(f: &mut Families, upstream: &str, metrics: &UpstreamMetrics)
         "Attempts whose response has not ended.",
         &labels,
         gauge(&metrics.in_flight),
+    );
+    f.gauge(
+        "seawall_upstream_concurrency_limit",
+        "Requests that may be in flight to the upstream; infinite without a limit.",
+        &labels,
+        metrics.concurrency_limit(),
     );
 }
 
