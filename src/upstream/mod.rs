@@ -21,4 +21,6 @@ pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
 pub use limit::{LINE_TIMEOUT, Limit};
 pub use pool::Pool;
-pub use spec::{EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};
+pub use spec::{
+    EndpointKind, EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec,
+};
