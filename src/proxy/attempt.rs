@@ -297,7 +297,8 @@ impl Attempt<'_> {
         }
         headers::scrub_response(response.headers_mut()).map_err(|reason| record.fail(reason))?;
         let now = record.head(status);
-        let sent = learn::sent_at(self.now, self.exchange.progress.as_deref());
+        let waiting = self.exchange.progress.as_deref().map(Progress::waiting);
+        let sent = learn::sent_at(self.now, waiting);
         learn::answered(self.upstream, status, (sent, now));
         let terms = Terms {
             keep: self.upstream.spec.keepalive,

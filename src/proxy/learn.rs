@@ -5,13 +5,13 @@ use std::time::Instant;
 use http::StatusCode;
 
 use crate::policy::adaptive::Ending;
-use crate::upstream::{Progress, Upstream, Waiting};
+use crate::upstream::{Upstream, Waiting};
 use crate::vocab::Clock;
 
 /// When an attempt that began at `begun` had sent all that its client gave: a client that is slow
 /// makes no upstream slow. `None`: the client still sends.
-pub(super) fn sent_at(begun: Instant, progress: Option<&Progress>) -> Option<Instant> {
-    match progress.map(Progress::waiting) {
+pub(super) fn sent_at(begun: Instant, waiting: Option<Waiting>) -> Option<Instant> {
+    match waiting {
         None => Some(begun),
         Some(Waiting::Client) => None,
         Some(Waiting::Upstream(since)) => Some(since.max(begun)),
@@ -47,51 +47,16 @@ pub(super) fn timed_out(upstream: &Upstream, sent: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{BodyLimits, RequestBody};
     use std::time::Duration;
 
     #[test]
-    fn the_time_of_a_request_without_a_body_runs_from_its_beginning() {
+    fn a_slow_client_makes_no_slow_upstream() {
         let begun = Clock::now();
+        let later = begun + Duration::from_secs(5);
         assert_eq!(sent_at(begun, None), Some(begun));
-    }
-
-    #[test]
-    fn a_body_counts_from_when_the_client_last_was_waited_for() {
-        let limits = BodyLimits {
-            max: 100,
-            silence: Duration::from_secs(1),
-            min_rate: 1,
-        };
-        let begun = Clock::now();
-        let body = http_body_of("points");
-        let mut body = RequestBody::other(body);
-        let later = begun + Duration::from_millis(5);
-        let progress = body.meter(limits, later).unwrap();
-        assert_eq!(sent_at(begun, Some(&progress)), Some(later));
-    }
-
-    fn http_body_of(
-        text: &'static str,
-    ) -> impl http_body::Body<Data = bytes::Bytes, Error = crate::upstream::BoxError> {
-        use http_body::{Frame, SizeHint};
-        use std::pin::Pin;
-        use std::task::{Context, Poll};
-        struct Once(Option<&'static str>);
-        impl http_body::Body for Once {
-            type Data = bytes::Bytes;
-            type Error = crate::upstream::BoxError;
-            fn poll_frame(
-                mut self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-            ) -> Poll<Option<Result<Frame<bytes::Bytes>, Self::Error>>> {
-                let data = self.0.take().map(|text| Ok(Frame::data(text.into())));
-                Poll::Ready(data)
-            }
-            fn size_hint(&self) -> SizeHint {
-                SizeHint::default()
-            }
-        }
-        Once(Some(text))
+        assert_eq!(sent_at(begun, Some(Waiting::Client)), None);
+        let sent = |since| sent_at(begun, Some(Waiting::Upstream(since)));
+        assert_eq!(sent(later), Some(later));
+        assert_eq!(sent(begun - Duration::from_secs(1)), Some(begun));
     }
 }
