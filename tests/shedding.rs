@@ -166,6 +166,9 @@ fn without_a_limit_none_is_shown_and_none_holds() {
     let upstream = valved(&valve);
     let gateway = Gateway::start(&tiers(&upstream, "\"off\""));
     assert_eq!(limit(&gateway), f64::INFINITY);
+    let text = gateway.admin("/metrics").text();
+    let line = "seawall_upstream_concurrency_limit{upstream=\"u\"} +Inf\n";
+    assert!(text.contains(line), "{text}");
     let held: Vec<Client> = (0..30).map(|_| begun(&gateway, "/sheddable/a")).collect();
     upstream.wait_heads(30);
     // A limit that comes counts who comes from then on.

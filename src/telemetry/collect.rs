@@ -110,7 +110,9 @@ impl GatewayMetrics {
         if let Err(error) = TextEncoder::new().encode(&all, &mut out) {
             tracing::error!(%error, "metrics could not be encoded");
         }
-        String::from_utf8(out).unwrap_or_default()
+        // The crate writes Rust's word for infinity; the format has its own.
+        let text = String::from_utf8(out).unwrap_or_default();
+        text.replace(" inf\n", " +Inf\n")
     }
 
     fn collect_gateway(&self, f: &mut Families) {
