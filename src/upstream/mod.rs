@@ -6,8 +6,11 @@ mod client;
 mod endpoints;
 mod fault;
 mod lent;
+mod origin;
 mod pool;
+mod slot;
 mod spec;
+mod target;
 
 pub use balance::Aim;
 pub use body::{BodyLimits, BoxError, Progress, RequestBody, Waiting};
@@ -18,5 +21,9 @@ pub use client::{
 pub use endpoints::{Endpoint, Upstream};
 pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
+pub use origin::{Change, Origin, Resolution};
 pub use pool::Pool;
-pub use spec::{EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};
+pub use spec::{
+    EndpointKind, EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec,
+};
+pub use target::Target;
