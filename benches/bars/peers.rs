@@ -26,7 +26,7 @@ impl Peer {
     pub(crate) fn haproxy(service: SocketAddr, most: u32, queue: Duration) -> io::Result<Peer> {
         let config = |address| {
             format!(
-                "global\n  nbthread 2\n  maxconn 20000\n\
+                "global\n  nbthread 2\n  maxconn 8000\n\
                  defaults\n  mode http\n  timeout client 30s\n  timeout server 30s\n  \
                  timeout connect 1s\n  timeout queue {}ms\n  http-reuse safe\n\
                  frontend clients\n  bind {address}\n  default_backend service\n\
