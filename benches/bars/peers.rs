@@ -46,8 +46,8 @@ impl Peer {
     pub(crate) fn nginx(service: SocketAddr) -> io::Result<Peer> {
         let config = |address| {
             format!(
-                "worker_processes 2;\nworker_rlimit_nofile 65536;\ndaemon off;\npid nginx.pid;\n\
-                 error_log stderr crit;\nevents {{ worker_connections 30000; }}\n\
+                "worker_processes 2;\ndaemon off;\npid nginx.pid;\n\
+                 error_log stderr crit;\nevents {{ worker_connections 9000; }}\n\
                  http {{\n  access_log off;\n  keepalive_requests 100000000;\n  \
                  upstream service {{ server {service}; keepalive 1000; \
                  keepalive_requests 100000000; }}\n  \
