@@ -3,8 +3,10 @@
 
 use http::Request;
 
-use super::attempt::{self, Got, Unanswered};
+use super::attempt::{Got, Unanswered};
+use super::breaker;
 use super::exchange::Exchange;
+use super::retry;
 use crate::snapshot::Route;
 use crate::upstream::RequestBody;
 
@@ -14,5 +16,11 @@ pub(super) async fn run(
     request: &mut Request<RequestBody>,
     route: &Route,
 ) -> Result<Got, Unanswered> {
-    attempt::run(exchange, request, route).await
+    let passing = breaker::ask(exchange, route)?;
+    // The concurrency limit of the upstream comes here.
+    let got = retry::run(exchange, request, route).await;
+    if let Some(passing) = passing {
+        passing.ended(&got);
+    }
+    got
 }

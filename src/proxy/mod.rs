@@ -1,8 +1,10 @@
 //! Floor 8: the walk of a request, from its head to the end of its response.
 
 mod absorb;
+mod aim;
 mod archive;
 mod attempt;
+mod breaker;
 mod budget;
 mod correlation;
 mod displaced;
@@ -19,6 +21,7 @@ mod record;
 mod refusal;
 mod reply;
 mod resend;
+mod retry;
 mod switch;
 mod worker;
 

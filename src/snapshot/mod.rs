@@ -2,13 +2,15 @@
 
 mod archive;
 mod board;
+mod branch;
 mod live;
 mod route;
 
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board};
+pub use branch::{Branch, BranchState};
 pub use live::{Live, Phase};
-pub use route::{Branch, BranchState, Route, RouteTable};
+pub use route::{Route, RouteTable};
 
 use std::sync::Arc;
 

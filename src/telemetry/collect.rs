@@ -13,7 +13,9 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::archive::UploadResult;
 use super::counters::Sample;
-use super::metrics::{GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
+use super::metrics::{
+    GatewayMetrics, KillOutcome, MODES, RetryOutcome, RouteMetrics, UpstreamMetrics,
+};
 use crate::vocab::{By, Clock, Reason};
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -100,6 +102,14 @@ impl GatewayMetrics {
                 "1 if the last connection to the endpoint could be made, or none was tried yet.",
                 &[("upstream", upstream), ("endpoint", endpoint)],
                 metrics.up(),
+            );
+        }
+        for (route, upstream, metrics) in self.branches.load().iter() {
+            families.gauge(
+                "seawall_breaker_state",
+                "0: the breaker lets everything pass, 1: a probe is out or traffic comes back, 2: tripped.",
+                &[("route", route), ("upstream", upstream)],
+                gauge(&metrics.breaker),
             );
         }
         self.collect_gateway(&mut families);
@@ -270,6 +280,14 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
             "Answers that the gateway made itself because it would not or could not proxy.",
             &[("route", route), ("reason", row.name)],
             read(&metrics.refusals[row.reason.index()]),
+        );
+    }
+    for (slot, outcome) in metrics.retries.iter().zip(RetryOutcome::NAMES) {
+        f.counter(
+            "seawall_retries_total",
+            "Failed attempts that the route retries, by what came of it.",
+            &[("route", route), ("outcome", outcome)],
+            read(slot),
         );
     }
     collect_kills(f, route, metrics);

@@ -49,6 +49,23 @@ impl KillOutcome {
     ];
 }
 
+/// What became of a retry that a route's `retry` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOutcome {
+    /// It was made.
+    Sent,
+    /// The retry budget is spent.
+    NoBudget,
+    /// The request cannot or must not be sent again.
+    NotReplayable,
+    /// It would come too late for the request's deadline.
+    Deadline,
+}
+
+impl RetryOutcome {
+    pub(crate) const NAMES: [&str; 4] = ["sent", "no_budget", "not_replayable", "deadline"];
+}
+
 /// Everything counted for one route. Survives reloads with the route's name.
 #[derive(Debug, Default)]
 pub struct RouteMetrics {
@@ -63,6 +80,7 @@ pub struct RouteMetrics {
     pub(crate) rehearsed: Mode3<AtomicU64>,
     pub(crate) kill_share: Mode3<AtomicU64>,
     pub(crate) kill_expires: AtomicU64,
+    pub(crate) retries: [AtomicU64; RetryOutcome::NAMES.len()],
 }
 
 impl RouteMetrics {
@@ -114,6 +132,11 @@ impl RouteMetrics {
     /// A dry run would have taken a request; `mode` is its index.
     pub fn rehearsed(&self, mode: usize) {
         self.rehearsed[mode].fetch_add(1, Relaxed);
+    }
+
+    /// An attempt failed in a way that the route retries.
+    pub fn retried(&self, outcome: RetryOutcome) {
+        self.retries[outcome as usize].fetch_add(1, Relaxed);
     }
 
     /// States when the next switch of the route ends by itself, since the Unix epoch; zero: none
@@ -224,6 +247,19 @@ impl EndpointMetrics {
     }
 }
 
+/// What is told of a route and one of its upstreams.
+#[derive(Debug, Default)]
+pub struct BranchMetrics {
+    pub(crate) breaker: AtomicI64,
+}
+
+impl BranchMetrics {
+    /// States where the breaker stands: 0 passing, 1 probing, 2 tripped.
+    pub fn set_breaker(&self, state: i64) {
+        self.breaker.store(state, Relaxed);
+    }
+}
+
 /// Which socket a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
@@ -263,6 +299,9 @@ pub(crate) type Named<T> = Vec<(Arc<str>, Arc<T>)>;
 /// The endpoints of every upstream: the upstream's name, the endpoint as configured.
 pub(crate) type Endpoints = Vec<(Arc<str>, Arc<str>, Arc<EndpointMetrics>)>;
 
+/// Each route with each of its upstreams, by name.
+pub(crate) type Branches = Vec<(Arc<str>, Arc<str>, Arc<BranchMetrics>)>;
+
 /// Everything counted by one gateway process.
 #[derive(Debug, Default)]
 pub struct GatewayMetrics {
@@ -271,6 +310,7 @@ pub struct GatewayMetrics {
     pub(crate) routes: ArcSwap<Named<RouteMetrics>>,
     pub(crate) upstreams: ArcSwap<Named<UpstreamMetrics>>,
     pub(crate) endpoints: ArcSwap<Endpoints>,
+    pub(crate) branches: ArcSwap<Branches>,
     pub(crate) connections: [AtomicI64; 3],
     pub(crate) panics: AtomicU64,
     pub(crate) switch_errors: AtomicU64,
@@ -292,6 +332,11 @@ impl GatewayMetrics {
     /// States which endpoints exist.
     pub fn publish_endpoints(&self, endpoints: Endpoints) {
         self.endpoints.store(Arc::new(endpoints));
+    }
+
+    /// States which upstream each route has.
+    pub fn publish_branches(&self, branches: Branches) {
+        self.branches.store(Arc::new(branches));
     }
 
     /// A connection was accepted (`1`) or ended (`-1`).

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 
+use super::balance::Panic;
 use super::spec::{EndpointSpec, UpstreamSpec};
 use crate::policy::balance::{Candidate, Place};
 use crate::policy::endpoint::EndpointState;
@@ -20,6 +21,7 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
+    pub(super) panic: Panic,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
 }
 
@@ -63,6 +65,7 @@ impl Upstream {
         Arc::new(Upstream {
             spec: spec.clone(),
             metrics: before.map(|b| Arc::clone(&b.metrics)).unwrap_or_default(),
+            panic: Panic::default(),
             endpoints: ArcSwap::from_pointee(spec.endpoints.iter().map(endpoint).collect()),
         })
     }
