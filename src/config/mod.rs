@@ -5,6 +5,7 @@
 
 mod answer;
 mod archive;
+mod attempts;
 mod cursor;
 mod damage;
 mod diff;
@@ -17,6 +18,7 @@ mod error;
 mod file;
 mod headers;
 mod keys;
+mod limits;
 mod merge;
 mod moment;
 mod observe;
@@ -30,8 +32,10 @@ mod server;
 mod settings;
 mod statements;
 mod switches;
+mod target;
 mod tokens;
 mod tree;
+mod upstream_policies;
 mod upstreams;
 mod validate;
 mod value;

@@ -23,4 +23,6 @@ pub use kept::Keeper;
 pub use lent::{Lender, Tap};
 pub use pool::Pool;
 pub use progress::{Progress, Waiting};
-pub use spec::{EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};
+pub use spec::{
+    EndpointKind, EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec,
+};
