@@ -61,16 +61,6 @@ fn the_idle_endpoint_is_preferred_until_a_response_body_has_ended() {
     }
 }
 
-#[test]
-fn round_robin_takes_turns() {
-    let three = [Upstream::echo(), Upstream::echo(), Upstream::echo()];
-    let all: Vec<&Upstream> = three.iter().collect();
-    let gateway = Gateway::start(&config(&all, "balance = \"round-robin\""));
-    let mut client = gateway.connect();
-    (0..30).for_each(|_| assert_passed(&client.ask(get("/"))));
-    assert!(three.iter().all(|upstream| upstream.heads() == 10));
-}
-
 /// Where each player's requests went.
 fn places(upstreams: &[Upstream], name: &str) -> BTreeMap<String, BTreeSet<usize>> {
     let mut places: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();

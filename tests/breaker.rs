@@ -59,7 +59,9 @@ fn failures_in_a_row_trip_it_and_no_request_reaches_the_upstream() {
     assert_eq!(upstream.heads(), 3);
     let refusals = [("route", "any"), ("reason", "breaker_open")];
     gateway.wait_metric("seawall_refusals_total", &refusals, 2.0);
-    let tripped = &gateway.events("breaker tripped")[0];
+    let events = || gateway.events("breaker tripped");
+    wait_for("the word of it", || !events().is_empty());
+    let tripped = &events()[0];
     assert_eq!(tripped["route"], "any");
     assert_eq!(tripped["upstream"], "u");
     assert_eq!(tripped["open_for_ms"], 40_000);
@@ -80,13 +82,12 @@ fn it_probes_and_lets_traffic_come_back() {
         client.ask(get("/"));
         upstream.heads() >= 5
     });
-    let open_for = |event: &serde_json::Value| event["open_for_ms"].as_u64();
-    let times: Vec<_> = gateway
-        .events("breaker tripped")
-        .iter()
-        .filter_map(open_for)
-        .collect();
-    assert_eq!(times, [200, 400, 800]);
+    let times = || -> Vec<u64> {
+        let events = gateway.events("breaker tripped");
+        let times = events.iter().map(|event| &event["open_for_ms"]);
+        times.filter_map(serde_json::Value::as_u64).collect()
+    };
+    wait_for("the word of it", || times() == [200, 400, 800]);
     status.store(200, Ordering::SeqCst);
     wait_for("a probe that succeeds", || {
         client.ask(get("/")).status == 200
