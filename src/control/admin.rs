@@ -121,6 +121,7 @@ async fn metrics(State(shared): State<Admin>) -> Response {
         shared.live.announce_switches();
         shared.live.announce_archive();
         shared.live.announce_breakers();
+        shared.live.announce_endpoints();
         shared.live.metrics.exposition()
     })
     .await;

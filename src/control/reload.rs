@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::audit::{log_errors, log_warnings};
+use super::resolver;
 use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
 use super::switches::{Moment, Seen, Switches, restores};
@@ -77,6 +78,7 @@ impl Reloader {
         };
         let switches_due = switches.observe(file.seen(), &settings.routes, now);
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
+        resolver::expect(&table);
         let entries = switches.entries().clone();
         let board = Arc::new(Board::compile(&table, entries, None, now.unix));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
@@ -290,6 +292,7 @@ impl Reloader {
         let before = self.live.load();
         let table = RouteTable::compile(Arc::clone(&good.settings), Some(&before.table));
         let table = Arc::new(table);
+        resolver::expect(&table);
         // Entries for routes that came or went mean something else now.
         self.file.restate(&good.settings);
         let routes = &good.settings.routes;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::archive::{ArchiveReport, Uploads};
 use super::audit::Writer;
+use super::endpoints::{EndpointReport, endpoint_reports};
 use super::figures::Figures;
 use super::ledger::Ledger;
 use super::observed::{Observed, observed};
@@ -95,6 +96,7 @@ pub struct StatusReport {
     ledger: Ledger,
     /// `null` until something may archive.
     archive: Option<ArchiveReport>,
+    endpoints: Vec<EndpointReport>,
     observed: Observed,
     connections: ConnectionsReport,
     panics: u64,
@@ -213,6 +215,7 @@ impl Status {
             switches: SwitchesReport::of(&told, &snapshot, now),
             ledger: Ledger::of(live, &snapshot),
             archive,
+            endpoints: endpoint_reports(&snapshot, Clock::uptime(Clock::now())),
             observed,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),

@@ -3,6 +3,7 @@
 
 use http::Request;
 
+use super::admission::{self, Admission};
 use super::attempt::{Got, Unanswered};
 use super::breaker;
 use super::exchange::Exchange;
@@ -17,10 +18,16 @@ pub(super) async fn run(
     route: &Route,
 ) -> Result<Got, Unanswered> {
     let passing = breaker::ask(exchange, route)?;
-    // The concurrency limit of the upstream comes here.
+    match admission::enter_upstream(exchange, request, route).await? {
+        Admission::Admitted => {}
+        Admission::Killed(taken) => return Ok(Got::Killed(taken)),
+    }
     let got = retry::run(exchange, request, route).await;
     if let Some(passing) = passing {
         passing.ended(&got);
+    }
+    if got.is_err() {
+        exchange.permits.leave_upstream();
     }
     got
 }

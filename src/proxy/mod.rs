@@ -1,6 +1,7 @@
 //! Floor 8: the walk of a request, from its head to the end of its response.
 
 mod absorb;
+mod admission;
 mod aim;
 mod archive;
 mod attempt;
@@ -15,6 +16,7 @@ mod forward;
 mod gateway;
 mod handle;
 mod headers;
+mod learn;
 mod observe;
 mod peer;
 mod record;

@@ -1,7 +1,9 @@
 //! The attempts of one request, one after the other, as `policy::retry` decides.
 
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
@@ -28,9 +30,6 @@ const MOST_DRAINED: u64 = 64 << 10;
 
 /// How long they are read at least, if the wait before the next attempt is shorter.
 const DRAINING: Duration = Duration::from_millis(10);
-
-/// While a retry waits, it looks so often whether a switch takes it.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Gets a response head from the upstream that was chosen.
 pub(super) async fn run(
@@ -244,24 +243,40 @@ impl Failed {
                 exchange.expects_continue = false;
             }
         }
-        if let Some(taken) = switch::ask_again(exchange, request) {
-            return Some(taken);
-        }
-        if let Some(response) = self.answer {
-            let reading = drain(response.into_body());
-            let _ = tokio::time::timeout(wait.clamp(DRAINING, LOOK), reading).await;
-        }
+        let worker = Arc::clone(&exchange.worker);
+        let mut waiting = pin!(pass(self.answer, end));
         loop {
-            let left = end.saturating_duration_since(Clock::now());
-            if !left.is_zero() {
-                tokio::time::sleep(left.min(LOOK)).await;
+            // Before the question, so that no change falls between the two.
+            let mut changed = pin!(worker.live.changed());
+            if let Some(taken) = switch::ask_again(exchange, request) {
+                return Some(taken);
             }
-            let taken = switch::ask_again(exchange, request);
-            if taken.is_some() || left <= LOOK {
-                return taken;
+            let woken = poll_fn(|cx| match waiting.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Woken::Over),
+                Poll::Pending => changed.as_mut().poll(cx).map(|()| Woken::Changed),
+            });
+            match woken.await {
+                Woken::Changed => {}
+                Woken::Over => return switch::ask_again(exchange, request),
             }
         }
     }
+}
+
+enum Woken {
+    Over,
+    /// Other switches may hold.
+    Changed,
+}
+
+/// Lets time pass; what is left of a failed answer is read meanwhile, if it is little.
+async fn pass(answer: Option<Answered>, end: Instant) {
+    if let Some(response) = answer {
+        let least = Clock::now() + DRAINING;
+        let reading = drain(response.into_body());
+        let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
+    }
+    tokio::time::sleep_until(end.into()).await;
 }
 
 /// Until the request's deadline.

@@ -12,10 +12,9 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::archive::UploadResult;
+use super::branch::RetryOutcome;
 use super::counters::Sample;
-use super::metrics::{
-    GatewayMetrics, KillOutcome, MODES, RetryOutcome, RouteMetrics, UpstreamMetrics,
-};
+use super::metrics::{Enforced, GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
 use crate::vocab::{By, Clock, Reason};
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -99,7 +98,7 @@ impl GatewayMetrics {
         for (upstream, endpoint, metrics) in self.endpoints.load().iter() {
             families.gauge(
                 "seawall_upstream_endpoint_up",
-                "1 if the last connection to the endpoint could be made, or none was tried yet.",
+                "Share of the endpoint's addresses that are up; 0 while its name has none.",
                 &[("upstream", upstream), ("endpoint", endpoint)],
                 metrics.up(),
             );
@@ -120,7 +119,9 @@ impl GatewayMetrics {
         if let Err(error) = TextEncoder::new().encode(&all, &mut out) {
             tracing::error!(%error, "metrics could not be encoded");
         }
-        String::from_utf8(out).unwrap_or_default()
+        // The crate writes Rust's word for infinity; the format has its own.
+        let text = String::from_utf8(out).unwrap_or_default();
+        text.replace(" inf\n", " +Inf\n")
     }
 
     fn collect_gateway(&self, f: &mut Families) {
@@ -290,6 +291,14 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
             read(slot),
         );
     }
+    for (slot, enforced) in metrics.limited.iter().zip(Enforced::NAMES) {
+        f.counter(
+            "seawall_rate_limited_total",
+            "Requests beyond the route's rate limit: refused, or passed in a dry run.",
+            &[("route", route), ("enforced", enforced)],
+            read(slot),
+        );
+    }
     collect_kills(f, route, metrics);
 }
 
@@ -360,6 +369,12 @@ fn collect_upstream(f: &mut Families, upstream: &str, metrics: &UpstreamMetrics)
         "Attempts whose response has not ended.",
         &labels,
         gauge(&metrics.in_flight),
+    );
+    f.gauge(
+        "seawall_upstream_concurrency_limit",
+        "Requests that may be in flight to the upstream; infinite without a limit.",
+        &labels,
+        metrics.concurrency_limit(),
     );
 }
 

@@ -1,12 +1,13 @@
 //! The metrics table: what is counted, where, and by whom.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::archive::ArchiveMetrics;
+use super::branch::{BranchMetrics, RetryOutcome};
 use super::counters::{CodeCounters, Duration4, Histogram, Sample};
 use crate::vocab::{By, Reason};
 
@@ -49,23 +50,6 @@ impl KillOutcome {
     ];
 }
 
-/// What became of a retry that a route's `retry` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryOutcome {
-    /// It was made.
-    Sent,
-    /// The retry budget is spent.
-    NoBudget,
-    /// The request cannot or must not be sent again.
-    NotReplayable,
-    /// It would come too late for the request's deadline.
-    Deadline,
-}
-
-impl RetryOutcome {
-    pub(crate) const NAMES: [&str; 4] = ["sent", "no_budget", "not_replayable", "deadline"];
-}
-
 /// Everything counted for one route. Survives reloads with the route's name.
 #[derive(Debug, Default)]
 pub struct RouteMetrics {
@@ -81,6 +65,7 @@ pub struct RouteMetrics {
     pub(crate) kill_share: Mode3<AtomicU64>,
     pub(crate) kill_expires: AtomicU64,
     pub(crate) retries: [AtomicU64; RetryOutcome::NAMES.len()],
+    pub(crate) limited: [AtomicU64; 2],
 }
 
 impl RouteMetrics {
@@ -139,6 +124,11 @@ impl RouteMetrics {
         self.retries[outcome as usize].fetch_add(1, Relaxed);
     }
 
+    /// A rate limit said no: the request was refused, or passed in a dry run.
+    pub fn limited(&self, enforced: Enforced) {
+        self.limited[enforced as usize].fetch_add(1, Relaxed);
+    }
+
     /// States when the next switch of the route ends by itself, since the Unix epoch; zero: none
     /// does.
     pub fn set_kill_expires(&self, unix: Duration) {
@@ -180,6 +170,20 @@ impl RouteMetrics {
     }
 }
 
+/// Whether a rate limit refuses what is beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforced {
+    /// It does.
+    Yes,
+    /// It only counts: a dry run.
+    No,
+}
+
+impl Enforced {
+    /// The `enforced` label of each, in the order of the variants.
+    pub(crate) const NAMES: [&str; 2] = ["true", "false"];
+}
+
 /// How one attempt at an upstream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
@@ -199,9 +203,24 @@ pub struct UpstreamMetrics {
     pub(crate) abandoned: AtomicU64,
     pub(crate) duration: Histogram,
     pub(crate) in_flight: AtomicI64,
+    /// 0: no limit.
+    concurrency_limit: AtomicU32,
 }
 
 impl UpstreamMetrics {
+    /// States how many requests may be in flight to it; `None`: any number.
+    pub fn set_concurrency_limit(&self, most: Option<u32>) {
+        self.concurrency_limit.store(most.unwrap_or(0), Relaxed);
+    }
+
+    /// The limit that was stated last; infinite without one, so that a ratio to it is 0.
+    pub(crate) fn concurrency_limit(&self) -> f64 {
+        match self.concurrency_limit.load(Relaxed) {
+            0 => f64::INFINITY,
+            most => f64::from(most),
+        }
+    }
+
     /// An attempt began.
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Relaxed);
@@ -230,33 +249,20 @@ impl UpstreamMetrics {
     }
 }
 
-/// What is known of one endpoint. Survives reloads with its upstream and its address.
+/// What is told of one endpoint as configured. Survives reloads with it.
 #[derive(Debug, Default)]
 pub struct EndpointMetrics {
-    unreachable: AtomicBool,
+    up: AtomicU64,
 }
 
 impl EndpointMetrics {
-    /// Whether the last connection to it could be made.
-    pub fn set_reachable(&self, reachable: bool) {
-        self.unreachable.store(!reachable, Relaxed);
+    /// States the share of its addresses that are up, 0 to 1.
+    pub fn set_up(&self, share: f64) {
+        self.up.store(share.to_bits(), Relaxed);
     }
 
     pub(crate) fn up(&self) -> f64 {
-        f64::from(u8::from(!self.unreachable.load(Relaxed)))
-    }
-}
-
-/// What is told of a route and one of its upstreams.
-#[derive(Debug, Default)]
-pub struct BranchMetrics {
-    pub(crate) breaker: AtomicI64,
-}
-
-impl BranchMetrics {
-    /// States where the breaker stands: 0 passing, 1 probing, 2 tripped.
-    pub fn set_breaker(&self, state: i64) {
-        self.breaker.store(state, Relaxed);
+        f64::from_bits(self.up.load(Relaxed))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Floor 2: metrics, logs, and what routes observe.
 
 mod archive;
+mod branch;
 mod collect;
 mod counters;
 mod lines;
@@ -10,11 +11,12 @@ mod observe;
 mod sketch;
 
 pub use archive::{ArchiveMetrics, UploadResult};
+pub use branch::{BranchMetrics, RetryOutcome};
 pub use counters::{Duration4, Histogram, Sample};
 pub use lines::{LineSink, LineWriter};
 pub use logging::{Logs, init, log_panics};
 pub use metrics::{
-    AttemptOutcome, BranchMetrics, EndpointMetrics, GatewayMetrics, KillOutcome, ListenerKind,
-    Mode3, ReloadResult, RetryOutcome, RouteMetrics, UpstreamMetrics,
+    AttemptOutcome, EndpointMetrics, Enforced, GatewayMetrics, KillOutcome, ListenerKind, Mode3,
+    ReloadResult, RouteMetrics, UpstreamMetrics,
 };
 pub use observe::{ObserveKey, ObservedValue, Observer};

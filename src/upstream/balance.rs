@@ -63,8 +63,14 @@ impl Upstream {
         let now = Clock::uptime(now);
         let outlier = &endpoint.state.outlier;
         let (name, text) = (&*self.spec.name, &*endpoint.spec.text);
+        let address = endpoint.address().map(tracing::field::display);
         if outlier.take_return(now).is_some() {
-            tracing::info!(upstream = name, endpoint = text, "endpoint is back");
+            tracing::info!(
+                upstream = name,
+                endpoint = text,
+                address,
+                "endpoint is back"
+            );
         }
         let endpoints = self.endpoints();
         let all = endpoints.iter().map(|one| &one.state.outlier);
@@ -73,6 +79,7 @@ impl Upstream {
             Ejection::Ejected { time } => tracing::warn!(
                 upstream = name,
                 endpoint = text,
+                address,
                 failures = spec.consecutive_failures,
                 ejection_ms = time.as_millis() as u64,
                 "endpoint ejected"

@@ -6,11 +6,14 @@ use super::kind::Kind::{
     PositiveSize, Switches, Table, Words,
 };
 use super::kind::{HEADER, Names, Plans, Presence, Shape, doc};
+use super::policies;
 use super::route::ROUTE;
 
 const ADDRESS: Kind = Pattern(r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$");
 /// A directory, or a bucket or container with a prefix; or none.
 const STORE: Kind = Pattern("^(off|file:.+|(s3|az|gs)://[^/@:]+(/.*)?)$");
+/// An address, with a port or without one.
+const NAME_SERVER: Kind = Pattern(r"^([0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.%]+\]:[0-9]{1,5})$");
 /// A range of addresses, or one address.
 pub(super) const RANGE: Kind = Pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 
@@ -174,6 +177,12 @@ static SERVER: Shape = Shape {
         )
         .or("[]"),
         doc(
+            "resolvers",
+            List(&NAME_SERVER),
+            "Name servers that the names of endpoints are looked up at: IP addresses, with a port if it is not 53. /etc/hosts is read first, and the search list of /etc/resolv.conf holds. None: those of /etc/resolv.conf.",
+        )
+        .or("[]"),
+        doc(
             "header_timeout",
             PositiveDuration,
             "The whole request head must arrive within it.",
@@ -289,15 +298,14 @@ static UPSTREAM: Shape = Shape {
     docs: &[
         doc(
             "endpoints",
-            List(&Pattern(r"^http://[^/?#@\s]+$")),
-            "Required: where the service is, a list such as [\"http://stats.internal:9001\"]. Names are resolved again and again.",
+            List(&Pattern(r"^http(://[^/?#@\s]+|\+srv://[^/?#@:\s]+)$")),
+            "Required: where the service is, a list such as [\"http://stats.internal:9001\"]. Names are resolved again and again. \"http+srv://NAME\" asks for the SRV records of a name.",
         ),
-        doc(
-            "balance",
-            OneOf(&["round-robin"]),
-            "How requests are spread over the endpoints.",
-        )
-        .or("\"round-robin\""),
+        policies::BALANCE,
+        policies::SLOW_START,
+        policies::HEALTH,
+        policies::OUTLIER,
+        policies::UPSTREAM_CONCURRENCY,
         doc(
             "connect_timeout",
             PositiveDuration,
@@ -315,12 +323,6 @@ static UPSTREAM: Shape = Shape {
             Table(&KEEPALIVE),
             "Idle connections that are kept for the next request.",
         ),
-        doc(
-            "concurrency",
-            OneOf(&["off"]),
-            "How many requests may be in flight at once.",
-        )
-        .or("\"off\""),
     ],
     presence: Presence::Any,
 };
