@@ -5,6 +5,7 @@
 
 mod answer;
 mod archive;
+mod breakers;
 mod cursor;
 mod damage;
 mod diff;
@@ -37,6 +38,7 @@ mod validate;
 mod value;
 mod when;
 
+pub use breakers::BreakersRead;
 pub use edit::{Change, Difference, EditError, Edited, edit};
 pub use entry_text::{EntryText, JsonRefusal};
 pub use error::{Problem, Severity};
