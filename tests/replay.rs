@@ -351,6 +351,25 @@ fn a_rehearsal_sends_nothing_and_a_bad_option_says_what_is_expected() {
         rehearsed.messages.contains("3 records to send"),
         "{rehearsed:?}"
     );
+    let mistyped = [
+        "--from",
+        &from,
+        "--to",
+        &to,
+        "--dry-run",
+        "--json",
+        "--route",
+        "ani",
+    ];
+    let rehearsed = scratch.replay(&mistyped);
+    assert_eq!(rehearsed.code, Some(0), "{rehearsed:?}");
+    let said = "nothing of the route ani is in what is read";
+    assert!(rehearsed.messages.contains(said), "{rehearsed:?}");
+    let found = rehearsed.json();
+    assert_eq!(
+        (&found["dry_run"], &found["records"]),
+        (&true.into(), &0.into())
+    );
     // A rehearsal of what cannot all be read fails, as the run itself would.
     let damaged = scratch.path("damaged.ndjson");
     std::fs::write(&damaged, "{\"id\": 1\n").expect("a file");

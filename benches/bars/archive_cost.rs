@@ -2,20 +2,14 @@
 
 use std::io;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::Finding;
+use crate::costs::{self, Costs};
 use crate::gateway::Gateway;
 use crate::layout::{Layout, Structure};
-use crate::swarm::{Swarm, post};
+use crate::swarm::post;
 
-const CONNECTIONS: usize = 64;
 const BODY: usize = 1024;
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_secs(2);
-/// Before the first round counts, and before the clients of each are in step.
-const WARM_UP: Duration = Duration::from_millis(300);
 const BAR: f64 = 2.0;
 
 /// Both durabilities; the promise is that of `written`, for `fsync` waits for the disk.
@@ -33,38 +27,6 @@ pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
     ])
 }
 
-/// Microseconds of CPU a request, of each round.
-struct Costs {
-    dropped: Vec<f64>,
-    archived: Vec<f64>,
-}
-
-impl Costs {
-    /// The median of the rounds' ratios: what slows the machine down slows a round's two halves.
-    fn ratio(&self) -> f64 {
-        let pairs = self.archived.iter().zip(&self.dropped);
-        median(pairs.map(|(archived, dropped)| archived / dropped))
-    }
-}
-
-impl std::fmt::Display for Costs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:.2} ({:.2} us over {:.2} us, medians of {ROUNDS} rounds)",
-            self.ratio(),
-            median(self.archived.iter().copied()),
-            median(self.dropped.iter().copied()),
-        )
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
 /// One gateway with one worker on one core; dropped and archived requests take turns.
 fn compare(binary: &Path, durability: &'static str) -> io::Result<Costs> {
     // Killed requests need no upstream; port 9 (discard) is nobody's.
@@ -75,57 +37,9 @@ fn compare(binary: &Path, durability: &'static str) -> io::Result<Costs> {
     layout.write_switches("probe = \"drop\"\nkept = \"archive\"")?;
     let gateway = Gateway::start(binary, &layout.directory())?;
     gateway.pin()?;
-    let mut costs = Costs {
-        dropped: Vec::new(),
-        archived: Vec::new(),
-    };
-    for round in 0..=ROUNDS {
-        let dropped = cost(&gateway, "/probe/x")?;
-        let archived = cost(&gateway, "/kept/x")?;
-        println!("  {durability}: dropped {dropped}; archived {archived}");
-        if round > 0 {
-            costs.dropped.push(dropped.cpu);
-            costs.archived.push(archived.cpu);
-        }
-    }
-    Ok(costs)
-}
-
-/// One round.
-struct Sample {
-    /// Microseconds of CPU a request.
-    cpu: f64,
-    /// Requests a second.
-    rate: f64,
-    /// Share of a core that the gateway used. Far below 1 each request pays for a wake of its
-    /// own, dropped ones most of all, and the ratio looks better than it is.
-    busy: f64,
-}
-
-impl std::fmt::Display for Sample {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:.2} us, {:.0}/s, {:.2} of a core",
-            self.cpu, self.rate, self.busy
-        )
-    }
-}
-
-fn cost(gateway: &Gateway, path: &str) -> io::Result<Sample> {
-    let swarm = Swarm::start(gateway.clients, CONNECTIONS, post(path, BODY));
-    thread::sleep(WARM_UP);
-    let (before, answered, started) = (gateway.cpu()?, swarm.answered(), Instant::now());
-    thread::sleep(ROUND);
-    let (cpu, requests) = (gateway.cpu()? - before, swarm.answered() - answered);
-    let took = started.elapsed();
-    swarm.stop()?;
-    if requests == 0 {
-        return Err(io::Error::other("no request was answered"));
-    }
-    Ok(Sample {
-        cpu: cpu.as_secs_f64() * 1e6 / requests as f64,
-        rate: requests as f64 / took.as_secs_f64(),
-        busy: cpu.as_secs_f64() / took.as_secs_f64(),
-    })
+    costs::compare(
+        &gateway,
+        (&format!("{durability}: dropped"), &post("/probe/x", BODY)),
+        ("archived", &post("/kept/x", BODY)),
+    )
 }

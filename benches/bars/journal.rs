@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -225,6 +225,13 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// A record as a game's client would cause it.
+/// The body of every record, made once: making it is no work of the journal's.
+fn body() -> Bytes {
+    const TEXT: &str = "{\"player\":8421972,\"score\":1234,\"items\":[1,2,3]}";
+    static BYTES: LazyLock<Bytes> = LazyLock::new(|| TEXT.bytes().cycle().take(BODY).collect());
+    BYTES.clone()
+}
+
 fn submission(journal: &Journal) -> Submission {
     let mut headers = HeaderMap::new();
     for (name, value) in [
@@ -236,8 +243,7 @@ fn submission(journal: &Journal) -> Submission {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let text = "{\"player\":8421972,\"score\":1234,\"items\":[1,2,3]}";
-    let body: Bytes = text.bytes().cycle().take(BODY).collect();
+    let body = body();
     Submission {
         reservation: match journal.reserve(body.len() as u64) {
             Ok(reservation) => reservation,

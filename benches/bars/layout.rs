@@ -26,6 +26,8 @@ pub(crate) struct Structure {
     pub(crate) workers: usize,
     /// `archive.durability`; with it there are a journal and the route `kept`.
     pub(crate) durability: Option<&'static str>,
+    /// More tables, as text.
+    pub(crate) more: String,
 }
 
 impl Structure {
@@ -38,6 +40,7 @@ impl Structure {
             version: 0,
             workers: 0,
             durability: None,
+            more: String::new(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Structure {
                  archive_quota = \"100%\" }}\n\n",
             );
         }
+        text.push_str(&self.more);
         for index in 0..self.routes - 3 {
             // The timeout differs from version to version, so that a reload changes a policy
             // of the very routes that carry the load.

@@ -12,6 +12,7 @@
 mod archive_cost;
 mod archive_crash;
 mod client;
+mod costs;
 mod disk;
 mod drain;
 mod endpoint;
@@ -21,6 +22,7 @@ mod kill;
 mod layout;
 mod load;
 mod memory;
+mod policies;
 mod reload;
 mod replay;
 mod swarm;
@@ -56,6 +58,7 @@ bars (all, when none is named):
   journal        records a second with fsync beside a plain writer; time to the acknowledgement
   disk           another route while the journal's disk is full or read-only, the store away; needs root
   memory         1,000 clients send 1 MiB each into the archive: resident memory
+  policies       CPU of a request with every policy over one without
   replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
@@ -112,7 +115,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 12] = [
+const BARS: [(&str, Bar); 13] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -124,6 +127,7 @@ const BARS: [(&str, Bar); 12] = [
     ("journal", journal::measure),
     ("disk", disk::measure),
     ("memory", memory::measure),
+    ("policies", policies::measure),
     ("replay", replay::measure),
 ];
 

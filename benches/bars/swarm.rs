@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
+/// Where [`NUMBER`] stands in a message, each request has a number of its own there.
+pub(crate) const NUMBER: &str = "NNNNNNNNNN";
+
 /// Clients that send the same request again and again until they are stopped.
 pub(crate) struct Swarm {
     stop: Arc<AtomicBool>,
@@ -28,6 +31,7 @@ impl Swarm {
             message: message.into(),
             stop: Arc::clone(&stop),
             answered: Arc::clone(&answered),
+            sent: Arc::default(),
         };
         let thread = thread::spawn(move || run.all(connections));
         Swarm {
@@ -55,6 +59,11 @@ impl Swarm {
     }
 }
 
+/// A GET, no two of them the same.
+pub(crate) fn numbered_get(path: &str) -> Vec<u8> {
+    format!("GET {path}?n={NUMBER} HTTP/1.1\r\nhost: bars.test\r\n\r\n").into_bytes()
+}
+
 /// A POST of that many bytes.
 pub(crate) fn post(path: &str, length: usize) -> Vec<u8> {
     let head = format!(
@@ -72,6 +81,7 @@ struct Run {
     message: Arc<[u8]>,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Run {
@@ -96,8 +106,14 @@ impl Run {
         let mut stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let mut buffer = vec![0; 4096];
+        let mut message = self.message.to_vec();
+        let number = memchr::memmem::find(&message, NUMBER.as_bytes());
         while !self.stop.load(Ordering::Relaxed) {
-            stream.write_all(&self.message).await?;
+            if let Some(at) = number {
+                let sent = self.sent.fetch_add(1, Ordering::Relaxed);
+                message[at..at + NUMBER.len()].copy_from_slice(format!("{sent:010}").as_bytes());
+            }
+            stream.write_all(&message).await?;
             let mut held = 0;
             while !is_whole(&buffer[..held])? {
                 match stream.read(&mut buffer[held..]).await? {

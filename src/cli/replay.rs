@@ -69,7 +69,16 @@ async fn replay(dir: &Path, arguments: &ReplayArguments) -> Result<ExitCode, Sto
     let prepared = prepared.await.map_err(|e| Stop::Failed(e.to_string()))?;
     words::introduce(&prepared, &terms, history);
     words::possible(&prepared.survey).map_err(Stop::Failed)?;
+    for route in words::nothing_of(&prepared.survey, &arguments.route) {
+        eprintln!(
+            "  nothing of the route {route} is in what is read{}",
+            meant(dir, &route)
+        );
+    }
     if arguments.dry_run {
+        if arguments.json {
+            let _ = words::write_survey(&mut io::stdout().lock(), &prepared.survey);
+        }
         return Ok(words::rehearsed(&prepared.survey));
     }
     let total = prepared.survey.records;
@@ -86,6 +95,18 @@ async fn replay(dir: &Path, arguments: &ReplayArguments) -> Result<ExitCode, Sto
     };
     let _ = out.flush();
     Ok(words::conclude(&report, &refused))
+}
+
+/// A name that was mistyped, perhaps: with `--to` routes need not be configured any more.
+fn meant(dir: &Path, route: &str) -> String {
+    let Ok(settings) = settings(dir) else {
+        return String::new();
+    };
+    let names = || settings.routes.iter().map(|route| &*route.name);
+    match names().any(|known| known == route) {
+        true => String::new(),
+        false => did_you_mean(route, names()).map_or(String::new(), |hint| format!("; {hint}")),
+    }
 }
 
 /// Resolves at SIGINT or SIGTERM; the second one ends the process at once.

@@ -7,6 +7,7 @@ use super::cursor::{Cursor, Decoded};
 use super::keys;
 use super::report::{Complaint, did_you_mean};
 use super::settings::{OnFailure, RespondSpec};
+use super::target::{Chosen, chosen};
 use super::tree::Node;
 use super::value::{
     boolean, content_type, duration, expected, header_name_text, none_of, status, text,
@@ -124,7 +125,7 @@ pub(super) fn on_failure(route: &Cursor<'_>, mode: Option<Mode>) -> OnFailure {
     };
     let on_failure = route.read("on_failure", decode).unwrap_or_default();
     // A route that answers itself has nothing that fails.
-    let fails = route.owns("upstream") || !route.has("respond");
+    let fails = chosen(route) != Chosen::Respond;
     if fails && on_failure == OnFailure::Open && mode != Some(Mode::Archive) {
         let complaint = Complaint::new("\"open\" keeps what the upstream fails to take, as mode \"archive\" does, and needs it")
             .hint("add kill_switch = { mode = \"archive\" }, which throws nothing by itself");

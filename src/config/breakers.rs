@@ -130,12 +130,7 @@ fn word(node: &Node<'_>) -> Decoded<Forced> {
 }
 
 /// What would not do what it seems to.
-fn warn(
-    route: &RouteSettings,
-    forced: Forced,
-    (place, path): (Place, &str),
-    report: &Report<'_>,
-) {
+fn warn(route: &RouteSettings, forced: Forced, (place, path): (Place, &str), report: &Report<'_>) {
     let complaint = match (&route.target, forced) {
         (Target::Respond(_), _) => Complaint::new("does nothing: the route has no upstream"),
         (Target::Upstream(_) | Target::Split(_), Forced::Passing) if route.breaker.is_none() => {
@@ -203,11 +198,15 @@ pub(super) fn sort_out(document: &mut Document<'_>, report: &Report<'_>) {
         .collect();
     for found in strays {
         let complaint = Complaint::new("says what a breaker does").hint("put it under [breaker]");
-        document.breakers.push(moved(found, "kill", complaint, report));
+        document
+            .breakers
+            .push(moved(found, "kill", complaint, report));
     }
     for found in kills {
         let complaint = Complaint::new("says what a kill switch does").hint("put it under [kill]");
-        document.found.push(moved(found, "breaker", complaint, report));
+        document
+            .found
+            .push(moved(found, "breaker", complaint, report));
     }
 }
 

@@ -133,6 +133,15 @@ impl<'a> Cursor<'a> {
         self.find(key).is_some()
     }
 
+    /// Whether a table below this one, or what it inherits, has the key.
+    pub(super) fn has_within(&self, table: &str, key: &str) -> bool {
+        let has = |all: &&Table<'_>| {
+            let below = all.get(table).and_then(Node::as_table);
+            below.is_some_and(|below| below.entry(key).is_some())
+        };
+        self.own.iter().any(has) || self.inherited.iter().any(has)
+    }
+
     /// Reads the value of a key; `None` when it is absent or wrong.
     pub(super) fn read<T>(
         &self,
@@ -184,6 +193,29 @@ impl<'a> Cursor<'a> {
             };
             return self.decode(key, (node, own), |node| Err(expected(what, node)));
         };
+        self.decode_items(key, (items, own), decode)
+    }
+
+    /// The same for a list of anything, which is named for the error.
+    pub(super) fn read_items<T>(
+        &self,
+        key: &str,
+        what: &str,
+        decode: impl Fn(&'a Node<'a>) -> Decoded<T>,
+    ) -> Option<Vec<T>> {
+        let (node, own) = self.find(key)?;
+        match node.as_list() {
+            Some(items) => self.decode_items(key, (items, own), decode),
+            None => self.decode(key, (node, own), |node| Err(expected(what, node))),
+        }
+    }
+
+    fn decode_items<T>(
+        &self,
+        key: &str,
+        (items, own): (&'a [Node<'a>], bool),
+        decode: impl Fn(&'a Node<'a>) -> Decoded<T>,
+    ) -> Option<Vec<T>> {
         let decoded: Vec<Option<T>> = items
             .iter()
             .map(|item| self.decode(key, (item, own), &decode))
@@ -225,6 +257,53 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// Opens a table that `"off"` may stand for, also to leave out what is inherited.
+    pub(super) fn switchable<'b>(&'b self, key: &'b str, section: Section) -> Switchable<'b> {
+        const FORMS: &str = "a table or \"off\"";
+        let is_off = |node: &Node<'_>| node.as_text() == Some("off");
+        let Some((node, own)) = self.find(key) else {
+            return Switchable::Absent;
+        };
+        if node.as_table().is_none() {
+            let _ = self.decode(key, (node, own), |node| match is_off(node) {
+                true => Ok(()),
+                false => Err(expected(FORMS, node)),
+            });
+            return match is_off(node) {
+                true => Switchable::Off,
+                false => Switchable::Absent,
+            };
+        }
+        self.table(key, section)
+            .map_or(Switchable::Absent, Switchable::Table)
+    }
+
+    /// Opens each table of a list; what is none is reported. `None` when the key is absent or no
+    /// list.
+    pub(super) fn tables<'b>(&'b self, key: &'b str, section: Section) -> Option<Vec<Cursor<'b>>> {
+        let (node, own) = self.find(key)?;
+        let Some(items) = node.as_list() else {
+            return self.decode(key, (node, own), |node| {
+                Err(expected("a list of tables", node))
+            });
+        };
+        let tables = items.iter().filter_map(|item| {
+            let read =
+                |node: &'a Node<'a>| node.as_table().ok_or_else(|| expected("a table", node));
+            let table = Some(self.decode(key, (item, own), read)?);
+            let cursor = Cursor {
+                own: table.filter(|_| own),
+                inherited: table.filter(|_| !own),
+                path: self.path.join(key),
+                place: item.place,
+                report: self.report,
+            };
+            cursor.check_keys(section);
+            Some(cursor)
+        });
+        Some(tables.collect())
+    }
+
     /// Every entry with whether it is the table's own; what is inherited comes last.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a Entry<'a>, bool)> {
         let own = self.own;
@@ -244,6 +323,16 @@ impl<'a> Cursor<'a> {
     ) -> Option<T> {
         self.decode(&entry.key, (&entry.value, own), decode)
     }
+}
+
+/// What stands where a table or `"off"` may.
+pub(super) enum Switchable<'a> {
+    /// Nothing that could be used.
+    Absent,
+    /// `"off"`.
+    Off,
+    /// A table.
+    Table(Cursor<'a>),
 }
 
 /// Whether one string may stand for a list.

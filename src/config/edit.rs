@@ -232,7 +232,8 @@ impl Check<'_> {
         };
         whole
             && read.breakers.has_table == before.breakers.has_table
-            && (read.has_kill_table || !before.has_kill_table) && (read.parsed || !before.parsed)
+            && (read.has_kill_table || !before.has_kill_table)
+            && (read.parsed || !before.parsed)
     }
 }
 

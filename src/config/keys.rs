@@ -117,8 +117,25 @@ pub(super) const UPSTREAM: Section = &[
     now("read_timeout"),
     now("keepalive"),
     now("concurrency"),
-    later("health"),
-    later("outlier"),
+    now("health"),
+    now("outlier"),
+    now("slow_start"),
+];
+
+/// `[upstreams.NAME.health]`.
+pub(super) const HEALTH: Section = &[
+    now("path"),
+    now("interval"),
+    now("healthy"),
+    now("unhealthy"),
+    now("panic_percent"),
+];
+
+/// `[upstreams.NAME.outlier]`.
+pub(super) const OUTLIER: Section = &[
+    now("consecutive_failures"),
+    now("ejection"),
+    now("max_ejected_percent"),
 ];
 
 /// `[upstreams.NAME.keepalive]`.
@@ -131,6 +148,7 @@ pub(super) const ROUTE: Section = &[
     now("host"),
     now("headers"),
     now("upstream"),
+    now("split"),
     now("respond"),
     now("tier"),
     now("owner"),
@@ -147,19 +165,61 @@ pub(super) const ROUTE: Section = &[
     now("kill_switch"),
     now("on_failure"),
     now("observe"),
-    later("split"),
+    now("rate_limit"),
+    now("concurrency"),
+    now("retry"),
+    now("retry_budget"),
+    now("breaker"),
+    now("client_retry_budget"),
+    now("auto_kill"),
     later("upgrade"),
-    later("rate_limit"),
-    later("concurrency"),
-    later("retry"),
-    later("retry_budget"),
-    later("breaker"),
     later("allow"),
     later("deny"),
     later("auth"),
-    later("auto_kill"),
-    later("client_retry_budget"),
 ];
+
+/// An item of `split`.
+pub(super) const SPLIT: Section = &[now("upstream"), now("weight")];
+
+/// `rate_limit`.
+pub(super) const RATE_LIMIT: Section = &[
+    now("rate"),
+    now("burst"),
+    now("key"),
+    now("dry_run"),
+    now("max_keys"),
+];
+
+/// `concurrency` of a route.
+pub(super) const CONCURRENCY: Section = &[now("max"), now("queue"), now("queue_timeout")];
+
+/// `retry`.
+pub(super) const RETRY: Section = &[
+    now("attempts"),
+    now("on"),
+    now("backoff"),
+    now("max_backoff"),
+    now("non_idempotent"),
+];
+
+/// `retry_budget`.
+pub(super) const RETRY_BUDGET: Section = &[now("percent"), now("min_per_second"), now("window")];
+
+/// `breaker`.
+pub(super) const BREAKER: Section = &[
+    now("consecutive_failures"),
+    now("failure_percent"),
+    now("min_requests"),
+    now("window"),
+    now("open_for"),
+    now("ramp"),
+];
+
+/// `client_retry_budget`.
+pub(super) const CLIENT_RETRY_BUDGET: Section = &[now("percent")];
+
+/// `auto_kill`.
+pub(super) const AUTO_KILL: Section = &[now("above"), now("for"), now("mode"), now("hold")];
 
 /// A header matcher in its table form.
 pub(super) const MATCHER: Section = &[now("prefix"), now("suffix"), now("regex"), now("present")];

@@ -5,6 +5,7 @@
 
 mod answer;
 mod archive;
+mod attempts;
 mod breakers;
 mod cursor;
 mod damage;
@@ -18,6 +19,7 @@ mod error;
 mod file;
 mod headers;
 mod keys;
+mod limits;
 mod merge;
 mod moment;
 mod observe;
@@ -31,8 +33,10 @@ mod server;
 mod settings;
 mod statements;
 mod switches;
+mod target;
 mod tokens;
 mod tree;
+mod upstream_policies;
 mod upstreams;
 mod validate;
 mod value;

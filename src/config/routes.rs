@@ -7,19 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::answer::{kill_switch, on_failure, respond};
+use super::answer::{kill_switch, on_failure};
+use super::attempts::{breaker, retry, retry_budget};
 use super::cursor::{Cursor, Decoded, Single};
 use super::headers::{edits, matchers};
 use super::keys;
+use super::limits::{Whole, auto_kill, client_retry_budget, concurrency, rate_limit};
 use super::observe::observe;
-use super::report::{Complaint, did_you_mean};
+use super::report::Complaint;
 use super::settings::{HostRewrite, RouteSettings, Target};
+use super::target::{default_target, target};
 use super::tree::{Entry, Node, Place, Table};
 use super::value::{bad_name, describe, expected, none_of, positive_duration, size, text, words};
 use crate::matching::{HostPattern, MatchSpec, PathPattern, PathTemplate};
-use crate::policy::budget::RetryBudgetSpec;
 use crate::policy::kill::{AnswerSpec, Mode};
-use crate::policy::retry::RetrySpec;
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteSize, Tier, format_duration};
 
@@ -35,10 +36,7 @@ pub(super) fn defaults(cursor: &Cursor<'_>, upstreams: &Upstreams) {
         .read("path", pattern)
         .unwrap_or_else(PathPattern::any);
     matched(cursor, pattern);
-    let _ = (target_upstream(cursor, upstreams), respond(cursor));
-    if cursor.has("upstream") && cursor.has("respond") {
-        cursor.missing(both_targets());
-    }
+    default_target(cursor, upstreams);
     policies(cursor, None);
 }
 
@@ -240,54 +238,6 @@ fn method(node: &Node<'_>) -> Decoded<Method> {
     Method::from_bytes(text.as_bytes()).map_err(|_| complaint())
 }
 
-fn target(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Target> {
-    // A route's own choice is not contradicted by what `[defaults]` chose.
-    let own = (cursor.owns("upstream"), cursor.owns("respond"));
-    let (upstream, responds) = match own {
-        (true, false) => (true, false),
-        (false, true) => (false, true),
-        _ => (cursor.has("upstream"), cursor.has("respond")),
-    };
-    match (upstream, responds) {
-        (true, true) => {
-            cursor.missing(both_targets());
-            None
-        }
-        (true, false) => target_upstream(cursor, upstreams).map(Target::Upstream),
-        (false, true) => respond(cursor).map(Target::Respond),
-        (false, false) => {
-            // `split` is refused where it stands; that it is not enough need not be said too.
-            if !cursor.owns("split") {
-                cursor.missing(
-                    Complaint::new("a route needs `upstream` or `respond`")
-                        .hint("add upstream = \"NAME\""),
-                );
-            }
-            None
-        }
-    }
-}
-
-fn both_targets() -> Complaint {
-    Complaint::new("has both `upstream` and `respond`").hint("remove one of them")
-}
-
-fn target_upstream(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Arc<str>> {
-    let name = cursor.read("upstream", text)?;
-    if let Some((name, _)) = upstreams.get_key_value(name) {
-        return Some(name.clone());
-    }
-    let names = upstreams.keys().map(AsRef::as_ref);
-    let hint = did_you_mean(name, names)
-        .unwrap_or_else(|| format!("add [upstreams.{name}] with its endpoints"));
-    let complaint = Complaint::new(format!("there is no upstream `{name}`")).hint(hint);
-    let key = cursor.path.join("upstream").to_string();
-    cursor
-        .report
-        .missing(cursor.place_of("upstream"), key, complaint);
-    None
-}
-
 /// Everything but name, match and target, which the caller fills in. Without a path nothing is
 /// known of the names that `path_rewrite` may use.
 fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
@@ -298,6 +248,7 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
     let kill_switch = kill_switch(cursor, tier);
     // What `[defaults]` says counts with what each route adds to it.
     let mode = path.map_or(Some(Mode::Archive), |_| kill_switch.mode);
+    let whole = path.map_or(Whole::Later, |_| Whole::Required);
     RouteSettings {
         name: "".into(),
         matches: MatchSpec {
@@ -324,15 +275,15 @@ fn policies(cursor: &Cursor<'_>, path: Option<&PathPattern>) -> RouteSettings {
         request_headers: edits(cursor, "request_headers"),
         response_headers: edits(cursor, "response_headers"),
         on_failure: on_failure(cursor, mode),
-        kill_switch,
         observe: observe(cursor),
-        rate_limit: None,
-        concurrency: None,
-        retry: RetrySpec::default(),
-        retry_budget: RetryBudgetSpec::default(),
-        breaker: None,
-        client_retry_budget: None,
-        auto_kill: None,
+        rate_limit: rate_limit(cursor, whole),
+        concurrency: concurrency(cursor, whole),
+        retry: retry(cursor),
+        retry_budget: retry_budget(cursor),
+        breaker: breaker(cursor),
+        client_retry_budget: client_retry_budget(cursor, whole),
+        auto_kill: auto_kill(cursor, (tier, &kill_switch), whole),
+        kill_switch,
     }
 }
 

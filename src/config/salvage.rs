@@ -296,7 +296,9 @@ impl<'t> Scanner<'t, '_> {
     fn take(&mut self, table: Table<'t>) {
         for entry in table.entries {
             match self.section {
-                Section::Top if entry.key == "breaker" => self.take_breaker_table(entry.value.value),
+                Section::Top if entry.key == "breaker" => {
+                    self.take_breaker_table(entry.value.value)
+                }
                 Section::Breaker => self.push_breaker(entry),
                 Section::Top if entry.key == "kill" => {
                     self.document.has_kill_table = true;

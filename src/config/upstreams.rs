@@ -1,7 +1,7 @@
 //! `[upstreams]`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::cursor::{Cursor, Decoded, Single};
 use super::keys::{self, NOT_YET};
 use super::report::Complaint;
 use super::tree::Node;
-use super::value::{bad_name, count, expected, none_of, positive_duration, text};
-use crate::policy::balance::BalanceSpec;
-use crate::policy::share::Sticky;
-use crate::upstream::{EndpointSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};
+use super::upstream_policies::{balance, concurrency, health, outlier};
+use super::value::{bad_name, count, expected, positive_duration, text};
+use crate::policy::balance::MOST_ENDPOINTS;
+use crate::upstream::{EndpointKind, EndpointSpec, KeepaliveSpec, UpstreamSpec};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,8 +40,8 @@ pub(super) fn upstreams(cursor: &Cursor<'_>) -> BTreeMap<Arc<str>, UpstreamSpec>
 }
 
 fn upstream(name: Arc<str>, cursor: &Cursor<'_>) -> UpstreamSpec {
-    cursor.read("balance", balance);
-    cursor.read("concurrency", concurrency);
+    let (mut balance, hash) = balance(cursor);
+    let health = health(cursor, &mut balance);
     UpstreamSpec {
         name,
         endpoints: endpoints(cursor),
@@ -52,32 +52,11 @@ fn upstream(name: Arc<str>, cursor: &Cursor<'_>) -> UpstreamSpec {
             .read("read_timeout", positive_duration)
             .unwrap_or(DEFAULT_READ_TIMEOUT),
         keepalive: keepalive(cursor),
-        balance: BalanceSpec::default(),
-        hash: Sticky::default(),
-        health: None,
-        outlier: None,
-        concurrency: UpstreamLimit::Off,
-    }
-}
-
-fn balance(node: &Node<'_>) -> Decoded<()> {
-    match text(node)? {
-        "round-robin" => Ok(()),
-        later if later == "least-request" || later.starts_with("hash:") => {
-            Err(Complaint::new(format!("{later:?} is {NOT_YET}"))
-                .hint("use \"round-robin\", or leave the key out"))
-        }
-        _ => Err(none_of(&["round-robin"], node)),
-    }
-}
-
-fn concurrency(node: &Node<'_>) -> Decoded<()> {
-    match text(node) {
-        Ok("off") => Ok(()),
-        _ => Err(
-            Complaint::new(format!("only \"off\" for now; a limit is {NOT_YET}"))
-                .hint("leave the key out"),
-        ),
+        balance,
+        hash,
+        health,
+        outlier: outlier(cursor),
+        concurrency: cursor.read("concurrency", concurrency).unwrap_or_default(),
     }
 }
 
@@ -108,11 +87,18 @@ fn endpoints(cursor: &Cursor<'_>) -> Vec<EndpointSpec> {
     };
     let place = cursor.place_of("endpoints");
     for (index, one) in endpoints.iter().enumerate() {
-        let same = |other: &EndpointSpec| (&other.host, other.port) == (&one.host, one.port);
+        let same = |other: &EndpointSpec| {
+            (other.kind, &other.host, other.port) == (one.kind, &one.host, one.port)
+        };
         if endpoints[..index].iter().any(same) {
             let complaint = Complaint::new(format!("{} is listed twice", one.text));
             cursor.complain("endpoints", place, complaint);
         }
+    }
+    if endpoints.len() > MOST_ENDPOINTS {
+        let number = endpoints.len();
+        let message = format!("expected at most {MOST_ENDPOINTS} endpoints, found {number}");
+        cursor.complain("endpoints", place, Complaint::new(message));
     }
     if endpoints.is_empty() {
         let complaint = Complaint::new("expected at least one endpoint that can be used");
@@ -123,20 +109,27 @@ fn endpoints(cursor: &Cursor<'_>) -> Vec<EndpointSpec> {
     endpoints
 }
 
-/// `http://host[:port]`, and nothing after it.
+/// `http://host[:port]` or `http+srv://name`, and nothing after it.
 fn endpoint(node: &Node<'_>) -> Decoded<EndpointSpec> {
     let complaint = || expected("an endpoint such as \"http://127.0.0.1:9001\"", node);
     let text = text(node)?;
     if text.starts_with("https://") {
         return Err(Complaint::new(format!("https endpoints are {NOT_YET}")));
     }
-    let Some(authority) = text.strip_prefix("http://") else {
+    let schemes = [
+        (EndpointKind::Host, "http://"),
+        (EndpointKind::Srv, "http+srv://"),
+    ];
+    let written = schemes
+        .into_iter()
+        .find_map(|(kind, scheme)| Some((kind, scheme, text.strip_prefix(scheme)?)));
+    let Some((kind, scheme, authority)) = written else {
         let hint = (!text.contains("://")).then(|| format!("did you mean \"http://{text}\"?"));
         return Err(complaint().maybe_hint(hint));
     };
     if let Some((before, _)) = authority.split_once(['/', '?', '#']) {
         return Err(complaint().hint(format!(
-            "an endpoint has no path: write \"http://{before}\", and `path_rewrite` in the route"
+            "an endpoint has no path: write \"{scheme}{before}\", and `path_rewrite` in the route"
         )));
     }
     if authority.contains('@') {
@@ -144,6 +137,14 @@ fn endpoint(node: &Node<'_>) -> Decoded<EndpointSpec> {
     }
     let (host, port) = split_port(authority).ok_or_else(complaint)?;
     let port = match port {
+        None if kind == EndpointKind::Srv => {
+            srv_name(host)?;
+            0
+        }
+        Some(_) if kind == EndpointKind::Srv => {
+            let hint = format!("SRV records name the ports: write \"{scheme}{host}\"");
+            return Err(complaint().hint(hint));
+        }
         None => 80,
         Some(port) => port
             .parse()
@@ -153,9 +154,19 @@ fn endpoint(node: &Node<'_>) -> Decoded<EndpointSpec> {
     };
     Ok(EndpointSpec {
         text: text.into(),
+        kind,
         host: host.into(),
         port,
     })
+}
+
+/// Addresses have no SRV records.
+fn srv_name(host: &str) -> Decoded<()> {
+    if host.parse::<IpAddr>().is_err() {
+        return Ok(());
+    }
+    let complaint = Complaint::new(format!("{host} is an address, and has no SRV records"));
+    Err(complaint.hint("write \"http+srv://_SERVICE._tcp.NAME\", or \"http://ADDRESS:PORT\""))
 }
 
 /// Host without brackets, and the port if there is one.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
-use super::cursor::Decoded;
+use super::cursor::{Cursor, Decoded};
 use super::report::{Complaint, did_you_mean};
 use super::tree::{Node, Value};
 use crate::policy::share::Share;
-use crate::vocab::{ByteRate, ByteSize, QuantityError, parse_duration};
+use crate::vocab::{ByteRate, ByteSize, QuantityError, Rate, format_duration, parse_duration};
 
 /// A value in the words of an error: strings in quotes, tables by kind.
 pub(super) fn describe(node: &Node<'_>) -> String {
@@ -77,6 +77,28 @@ pub(super) fn positive_duration(node: &Node<'_>) -> Decoded<Duration> {
     }
 }
 
+/// A duration within bounds.
+pub(super) fn duration_within(
+    node: &Node<'_>,
+    least: Duration,
+    most: Duration,
+) -> Decoded<Duration> {
+    let read = duration(node)?;
+    if (least..=most).contains(&read) {
+        return Ok(read);
+    }
+    let (least, most) = (format_duration(least), format_duration(most));
+    Err(expected(
+        format_args!("a duration from {least} to {most}"),
+        node,
+    ))
+}
+
+/// A rate above 0.
+pub(super) fn rate(node: &Node<'_>) -> Decoded<Rate> {
+    quantity(node, Rate::parse)
+}
+
 /// A size, 0 included.
 pub(super) fn size(node: &Node<'_>) -> Decoded<ByteSize> {
     quantity(node, ByteSize::parse)
@@ -125,6 +147,26 @@ pub(super) fn percent(node: &Node<'_>) -> Decoded<Share> {
     number
         .and_then(Share::from_percent)
         .ok_or_else(|| expected("a number from 0 to 100", node))
+}
+
+/// A percentage above 0.
+pub(super) fn positive_percent(node: &Node<'_>) -> Decoded<Share> {
+    match percent(node)? {
+        Share::NONE => Err(expected("a number above 0, up to 100", node)),
+        share => Ok(share),
+    }
+}
+
+/// A whole number within bounds, of 32 bits.
+pub(super) fn number(node: &Node<'_>, least: u32, most: u32) -> Decoded<u32> {
+    count(node, least as usize, most as usize).map(|number| number as u32)
+}
+
+/// The complaint that a table lacks a key it cannot do without.
+pub(super) fn lacks(cursor: &Cursor<'_>, key: &str, hint: &str) {
+    if !cursor.has(key) {
+        cursor.missing(Complaint::new(format!("`{key}` is missing")).hint(hint));
+    }
 }
 
 /// `true` or `false`.

@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::audit::Writer;
 use super::status::{Noted, rfc3339};
 use super::switches::{CALM, Seen};
 use crate::policy::breaker::{Forced, ForcedBreakers};
 use crate::snapshot::Snapshot;
 use crate::vocab::Clock;
-use serde::Serialize;
 
 /// What is held, and why it still is.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +154,11 @@ pub(super) fn tell_changes(
         );
         let writer = writer.clone();
         match to {
-            Some(_) => _ = told.noted.insert(Arc::clone(route), Noted { since, writer }),
+            Some(_) => {
+                _ = told
+                    .noted
+                    .insert(Arc::clone(route), Noted { since, writer })
+            }
             None => _ = told.noted.remove(route),
         }
     }
@@ -166,6 +171,7 @@ pub(super) fn release(before: &Snapshot, after: &Snapshot) {
     };
     let left = before.board.breakers.keys();
     let left = left.filter(|route| tripped(before, route) && !tripped(after, route));
+    let now = Clock::uptime(Clock::now());
     for name in left {
         let routes = &after.table.routes;
         let Ok(at) = routes.binary_search_by(|route| route.spec.name.cmp(name)) else {
@@ -175,7 +181,6 @@ pub(super) fn release(before: &Snapshot, after: &Snapshot) {
             continue;
         };
         for branch in &routes[at].branches {
-            let now = Clock::uptime(Clock::now());
             branch.state.breaker.released(spec, now);
         }
     }

@@ -12,6 +12,7 @@ mod access;
 pub mod admin;
 mod archive;
 mod audit;
+mod breakers;
 pub mod confirmation;
 mod figures;
 mod kill_api;

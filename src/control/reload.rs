@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::audit::{log_errors, log_warnings};
+use super::breakers::Breakers;
 use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
 use super::switches::{Moment, Seen, Switches, restores};
 use super::switchfile::SwitchFile;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
-use crate::config::{Loaded, Problem, Settings, SourceFile, load, read_structure};
-use crate::snapshot::{Before, Board, Live, RouteTable, Snapshot};
+use crate::config::{Loaded, Problem, RouteSettings, Settings, SourceFile, load, read_structure};
+use crate::snapshot::{Before, Board, Live, RouteTable, Snapshot, Thrown};
 use crate::telemetry::{GatewayMetrics, ReloadResult};
 use crate::vocab::Clock;
 use telling::hash_of;
@@ -36,6 +37,7 @@ pub(super) struct Reloader {
     structure_hash: u32,
     file: SwitchFile,
     switches: Switches,
+    breakers: Breakers,
     switches_due: Option<Instant>,
     /// Until when it is told what switches did by themselves, and when they next do something.
     told_until: Duration,
@@ -75,10 +77,17 @@ impl Reloader {
             steady: begun,
             unix: Clock::unix(),
         };
-        let switches_due = switches.observe(file.seen(), &settings.routes, now);
+        let mut breakers = Breakers::default();
+        let dues = [
+            switches.observe(file.seen(), &settings.routes, now),
+            breakers.observe(file.seen(), begun),
+        ];
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
-        let entries = switches.entries().clone();
-        let board = Arc::new(Board::compile(&table, entries, None, now.unix));
+        let thrown = Thrown {
+            kill: switches.entries().clone(),
+            breakers: breakers.entries().clone(),
+        };
+        let board = Arc::new(Board::compile(&table, thrown, None, now.unix));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
         let status = Arc::new(Status::new(Clock::unix(), Arc::clone(&live.metrics)));
         let identity = Identity::of(&files);
@@ -92,7 +101,8 @@ impl Reloader {
             status,
             file,
             switches,
-            switches_due,
+            breakers,
+            switches_due: dues.into_iter().flatten().min(),
             told_until: now.unix,
             turns: None,
             reported: Vec::new(),
@@ -171,18 +181,34 @@ impl Reloader {
         self.turns = self.live.load().board.next_change(moment.unix);
     }
 
+    /// What is thrown now.
+    fn thrown(&self) -> Thrown {
+        Thrown {
+            kill: self.switches.entries().clone(),
+            breakers: self.breakers.entries().clone(),
+        }
+    }
+
     fn publish_board(&self, before: &Snapshot, now: Duration) {
-        let entries = self.switches.entries().clone();
-        let board = Board::compile(&before.table, entries, Some(held(before)), now);
+        let board = Board::compile(&before.table, self.thrown(), Some(held(before)), now);
         self.live.publish(before.with_board(board));
+    }
+
+    /// Takes in what `switches.toml` says under these routes; returns when to look again.
+    fn observe(&mut self, routes: &[RouteSettings], now: Moment) -> Option<Instant> {
+        let seen = self.file.seen();
+        let switches = self.switches.observe(seen, routes, now);
+        let breakers = self.breakers.observe(seen, now.steady);
+        [switches, breakers].into_iter().flatten().min()
     }
 
     /// Takes in what `switches.toml` says; publishes if that changes anything.
     fn flip(&mut self, now: Moment) {
         let before = self.live.load();
-        let routes = &before.settings().routes;
-        let due = self.switches.observe(self.file.seen(), routes, now);
-        if before.board.settings != *self.switches.entries() {
+        let due = self.observe(&before.settings().routes, now);
+        let same = before.board.settings == *self.switches.entries()
+            && before.board.breakers == *self.breakers.entries();
+        if !same {
             self.publish_board(&before, now.unix);
             self.tell_changes(&before);
         }
@@ -292,14 +318,9 @@ impl Reloader {
         let table = Arc::new(table);
         // Entries for routes that came or went mean something else now.
         self.file.restate(&good.settings);
-        let routes = &good.settings.routes;
-        self.switches_due = self.switches.observe(self.file.seen(), routes, now);
-        let board = Arc::new(Board::compile(
-            &table,
-            self.switches.entries().clone(),
-            Some(held(&before)),
-            now.unix,
-        ));
+        self.switches_due = self.observe(&good.settings.routes, now);
+        let board = Board::compile(&table, self.thrown(), Some(held(&before)), now.unix);
+        let board = Arc::new(board);
         self.live.publish(Snapshot { table, board });
         let changed = good.identity.differing(&self.applied);
         self.applied = good.identity;

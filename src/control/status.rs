@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::archive::{ArchiveReport, Uploads};
 use super::audit::Writer;
+use super::breakers::{BreakerReport, BreakersTold, breaker_reports};
 use super::figures::Figures;
 use super::ledger::Ledger;
 use super::observed::{Observed, observed};
@@ -49,6 +50,8 @@ pub(super) struct Told {
     pub(super) needs_restart: Vec<&'static str>,
     /// Since when each key has its value, and who gave it.
     pub(super) noted: BTreeMap<KillKey, Noted>,
+    /// The same of breakers held by hand.
+    pub(super) breakers: BreakersTold,
     /// What was read and acted on.
     pub(super) file: FileTold,
     /// What is wrong with `switches.toml`.
@@ -105,6 +108,7 @@ pub struct StatusReport {
 #[derive(Debug, Serialize)]
 pub struct SwitchesReport {
     switches: Vec<SwitchReport>,
+    breakers: Vec<BreakerReport>,
     switches_file: FileReport,
     switch_errors: Vec<Problem>,
 }
@@ -113,6 +117,7 @@ impl SwitchesReport {
     fn of(told: &Told, snapshot: &Snapshot, now: Duration) -> SwitchesReport {
         SwitchesReport {
             switches: switch_reports(told, snapshot, now),
+            breakers: breaker_reports(&told.breakers, snapshot, now),
             switches_file: FileReport::of(&told.file, Clock::now()),
             switch_errors: told.switch_errors.clone(),
         }

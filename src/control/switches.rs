@@ -55,8 +55,11 @@ pub(super) struct Moment {
 }
 
 impl Seen<'_> {
-    fn free_of_errors(&self) -> bool {
-        self.read.parsed && self.read.problems.is_empty() && self.read.in_error.is_empty()
+    /// Of both of its tables.
+    pub(super) fn free_of_errors(&self) -> bool {
+        let read = self.read;
+        let in_error = !read.in_error.is_empty() || !read.breakers.in_error.is_empty();
+        read.parsed && read.problems.is_empty() && !in_error
     }
 }
 

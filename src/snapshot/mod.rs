@@ -6,7 +6,7 @@ mod live;
 mod route;
 
 pub use archive::{Archive, Opened};
-pub use board::{Before, Board};
+pub use board::{Before, Board, Thrown};
 pub use live::{Live, Phase};
 pub use route::{Branch, BranchState, Route, RouteTable};
 

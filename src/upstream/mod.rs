@@ -19,4 +19,6 @@ pub use endpoints::{Endpoint, Upstream};
 pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
 pub use pool::Pool;
-pub use spec::{EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec};
+pub use spec::{
+    EndpointKind, EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec,
+};

@@ -57,15 +57,27 @@ pub enum UpstreamLimit {
     Adaptive(AdaptiveSpec),
 }
 
-/// One address of an upstream: `http://host:port`.
+/// One entry of an upstream's `endpoints`: `http://host:port`, or `http+srv://name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSpec {
     /// As configured; the `endpoint` label of metrics.
     pub text: Arc<str>,
+    /// What is looked up to find its addresses.
+    pub kind: EndpointKind,
     /// A name or an address (IPv6 without brackets).
     pub host: Arc<str>,
-    /// The port; 80 when the configuration names none.
+    /// The port; 80 when the configuration names none, 0 for SRV records, which name their own.
     pub port: u16,
+}
+
+/// What is looked up to find the addresses of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EndpointKind {
+    /// The addresses of a name, or nothing for an address.
+    #[default]
+    Host,
+    /// The SRV records of a name, and the addresses of what they name.
+    Srv,
 }
 
 /// How many idle connections are kept, and how long.

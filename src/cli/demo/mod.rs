@@ -19,7 +19,7 @@ use super::running::{Running, Start};
 use crate::config::{self, Settings};
 use crate::control::{Amend, StartError};
 use crate::server;
-use crate::upstream::{EndpointSpec, UpstreamSpec};
+use crate::upstream::{EndpointKind, EndpointSpec, UpstreamSpec};
 
 /// Options of `demo`.
 #[derive(Args, Debug, Default)]
@@ -97,6 +97,7 @@ fn amend(settings: &Settings, services: HashMap<Arc<str>, SocketAddr>) -> Amend 
 
 fn replace_endpoints(upstream: &mut UpstreamSpec, address: SocketAddr) {
     upstream.endpoints = vec![EndpointSpec {
+        kind: EndpointKind::Host,
         text: format!("http://{address}").into(),
         host: address.ip().to_string().into(),
         port: address.port(),

@@ -102,6 +102,47 @@ pub(super) fn possible(survey: &Survey) -> Result<(), String> {
     ))
 }
 
+/// Routes that were asked for, of which there is nothing: `route` has no record that is sent or
+/// was sent before, and the names it may stand for.
+pub(super) fn nothing_of(survey: &Survey, asked: &[String]) -> Vec<String> {
+    let found = |route: &String| survey.routes.contains_key(route);
+    match survey.records + survey.skipped {
+        0 => asked.to_vec(),
+        // What was skipped is not known by route.
+        _ if survey.skipped > 0 => Vec::new(),
+        _ => asked
+            .iter()
+            .filter(|route| !found(route))
+            .cloned()
+            .collect(),
+    }
+}
+
+/// What a rehearsal found, as one JSON document.
+pub(super) fn write_survey(out: &mut impl Write, survey: &Survey) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        dry_run: bool,
+        records: u64,
+        maybe_processed: u64,
+        routes: &'a std::collections::BTreeMap<String, u64>,
+        skipped: u64,
+        duplicates: u64,
+        damaged_bytes: u64,
+    }
+    let document = Document {
+        dry_run: true,
+        records: survey.records,
+        maybe_processed: survey.maybe_processed,
+        routes: &survey.routes,
+        skipped: survey.skipped,
+        duplicates: survey.duplicates,
+        damaged_bytes: survey.damaged_bytes,
+    };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
 /// What a rehearsal found: it fails as the run itself would, if not everything can be read.
 pub(super) fn rehearsed(survey: &Survey) -> ExitCode {
     eprintln!("seawall: nothing was sent: --dry-run");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::audit::{Writer, changes, cut, log_changes, log_errors};
+use super::super::breakers::{release, tell_changes as tell_breakers};
 use super::super::status::{FileTold, Noted};
 use super::super::timeline;
 use super::Reloader;
@@ -92,8 +93,11 @@ impl Reloader {
         let changes = changes(&before.board.settings, &now.board.settings);
         let writer = self.writer();
         log_changes(&changes, &now.settings().routes, &writer);
+        release(before, &now);
         let since = Clock::unix();
         let mut told = self.status.told();
+        let breakers = (&before.board.breakers, &now.board.breakers);
+        tell_breakers(breakers.0, breakers.1, (&writer, &mut told.breakers));
         for change in changes {
             let writer = writer.clone();
             match change.to {
@@ -128,6 +132,7 @@ impl Reloader {
             true => told.file.read_at,
             false => Clock::unix(),
         };
+        told.breakers.held.clone_from(self.breakers.held());
         told.file = FileTold {
             path: self.file.path(),
             digest,

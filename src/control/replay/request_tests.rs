@@ -1,6 +1,6 @@
 use super::*;
 use crate::matching::{PathPattern, PathTemplate};
-use crate::upstream::EndpointSpec;
+use crate::upstream::{EndpointKind, EndpointSpec};
 use serde_json::json;
 
 fn record(target: &str, headers: serde_json::Value, body: serde_json::Value) -> StoredRecord {
@@ -28,6 +28,7 @@ fn recipe() -> Recipe {
 
 fn endpoint() -> Endpoint {
     Endpoint::new(EndpointSpec {
+        kind: EndpointKind::Host,
         text: "http://u:9".into(),
         host: "u".into(),
         port: 9,

@@ -11,7 +11,9 @@ use crate::config::{HeaderEdits, HostRewrite, RouteSettings, Settings, Target};
 use crate::matching::PathTemplate;
 use crate::policy::balance::BalanceSpec;
 use crate::policy::share::Sticky;
-use crate::upstream::{EndpointSpec, KeepaliveSpec, Upstream, UpstreamLimit, UpstreamSpec};
+use crate::upstream::{
+    EndpointKind, EndpointSpec, KeepaliveSpec, Upstream, UpstreamLimit, UpstreamSpec,
+};
 
 /// How the request of a record is changed on its way.
 #[derive(Clone, Debug)]
@@ -133,6 +135,7 @@ impl Destinations {
         let spec = UpstreamSpec {
             name: "to".into(),
             endpoints: vec![EndpointSpec {
+                kind: EndpointKind::Host,
                 text: url.into(),
                 host: host.trim_matches(['[', ']']).into(),
                 port,
