@@ -123,10 +123,12 @@ impl Settings {
         let archives = |entry: &KillEntry| entry.position == Position::Thrown(Some(Mode::Archive));
         let mut plans = self.plans.values().flat_map(|plan| plan.values());
         self.archive.written
-            || self
-                .routes
-                .iter()
-                .any(|route| route.kill_switch.mode == Some(Mode::Archive))
+            || self.routes.iter().any(|route| {
+                let auto = route
+                    .auto_kill
+                    .is_some_and(|auto| auto.mode == Mode::Archive);
+                auto || route.kill_switch.mode == Some(Mode::Archive)
+            })
             || plans.any(|entries| entries.iter().any(archives))
     }
 }

@@ -1,7 +1,7 @@
 //! Floor 9: what happens beside the requests. Reload, switches, the admin listener.
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
-//! `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
+//! `breakers` which are held by hand, `automatic` what the gateway throws by itself, `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
 //! and `routes` tell it, `admin` serves that. `switchedit` changes one entry and `switchwriter`
 //! writes `switches.toml`, for the commands and for `kill_api`, which asks `access` first;
 //! `confirmation` waits until an edit acts. Everything runs on the control thread; files are read
@@ -12,6 +12,7 @@ mod access;
 pub mod admin;
 mod archive;
 mod audit;
+mod automatic;
 mod breakers;
 pub mod confirmation;
 mod figures;

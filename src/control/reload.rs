@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::audit::{log_errors, log_warnings};
+use super::automatic::Automatic;
 use super::breakers::Breakers;
 use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
@@ -38,6 +39,7 @@ pub(super) struct Reloader {
     file: SwitchFile,
     switches: Switches,
     breakers: Breakers,
+    automatic: Automatic,
     switches_due: Option<Instant>,
     /// Until when it is told what switches did by themselves, and when they next do something.
     told_until: Duration,
@@ -86,6 +88,7 @@ impl Reloader {
         let thrown = Thrown {
             kill: switches.entries().clone(),
             breakers: breakers.entries().clone(),
+            ..Thrown::default()
         };
         let board = Arc::new(Board::compile(&table, thrown, None, now.unix));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
@@ -102,6 +105,7 @@ impl Reloader {
             file,
             switches,
             breakers,
+            automatic: Automatic::default(),
             switches_due: dues.into_iter().flatten().min(),
             told_until: now.unix,
             turns: None,
@@ -158,6 +162,10 @@ impl Reloader {
             steady: now,
             unix: Clock::unix(),
         };
+        // Before what expired is told: what goes on is renewed at its end.
+        if self.automatic.is_due(now) {
+            self.look_for_storms(moment);
+        }
         self.pass_time(moment.unix);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let deep = |due| if due { Depth::Digest } else { Depth::Stamp };
@@ -186,6 +194,7 @@ impl Reloader {
         Thrown {
             kill: self.switches.entries().clone(),
             breakers: self.breakers.entries().clone(),
+            auto: self.automatic.entries().clone(),
         }
     }
 
@@ -202,6 +211,17 @@ impl Reloader {
         [switches, breakers].into_iter().flatten().min()
     }
 
+    /// Throws what is asked for too much, and lets go of it.
+    fn look_for_storms(&mut self, now: Moment) {
+        let before = self.live.load();
+        let kill = self.switches.entries();
+        let events = self.automatic.look(&before.table, kill, now);
+        if before.board.auto != *self.automatic.entries() {
+            self.publish_board(&before, now.unix);
+        }
+        self.tell_automatic(&events);
+    }
+
     /// Takes in what `switches.toml` says; publishes if that changes anything.
     fn flip(&mut self, now: Moment) {
         let before = self.live.load();
@@ -209,8 +229,12 @@ impl Reloader {
         let same = before.board.settings == *self.switches.entries()
             && before.board.breakers == *self.breakers.entries();
         if !same {
+            let lifted = self
+                .automatic
+                .lift(&before.table, self.switches.entries(), now.unix);
             self.publish_board(&before, now.unix);
             self.tell_changes(&before);
+            self.tell_automatic(&lifted);
         }
         self.switches_due = due;
         self.tell_hash();
@@ -319,6 +343,9 @@ impl Reloader {
         // Entries for routes that came or went mean something else now.
         self.file.restate(&good.settings);
         self.switches_due = self.observe(&good.settings.routes, now);
+        let lifted = self
+            .automatic
+            .lift(&table, self.switches.entries(), now.unix);
         let board = Board::compile(&table, self.thrown(), Some(held(&before)), now.unix);
         let board = Arc::new(board);
         self.live.publish(Snapshot { table, board });
@@ -326,6 +353,7 @@ impl Reloader {
         self.applied = good.identity;
         self.structure_hash = good.hash;
         self.tell_changes(&before);
+        self.tell_automatic(&lifted);
         self.tell_restart(&good.settings);
         self.tell_reload(ReloadResult::Applied, Vec::new());
         self.tell_applied(&changed, good.took + (Clock::now() - begun));

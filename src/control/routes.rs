@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::figures::{Figures, RouteFigures};
 use super::status::rfc3339;
 use crate::config::{HostRewrite, RouteSettings, Target};
-use crate::policy::clause::{Clause, KillOrder};
+use crate::policy::clause::{Clause, Hand, KillOrder};
 use crate::policy::rules::Rules;
 use crate::policy::share::Share;
 use crate::snapshot::{Route, Snapshot};
@@ -78,6 +78,8 @@ struct KillReport<'a> {
     expires: Option<String>,
     /// It has ended, and lets traffic come back.
     restoring: bool,
+    /// The gateway threw it by itself.
+    automatic: bool,
 }
 
 /// Every route of the snapshot, by name.
@@ -186,5 +188,6 @@ fn kill_report<'a>(clause: &'a Clause, order: &'a KillOrder, share: Share) -> Ki
         owner: order.owner.as_deref(),
         expires: clause.until.map(rfc3339),
         restoring: false,
+        automatic: clause.origin.hand == Hand::Auto,
     }
 }

@@ -50,7 +50,9 @@ pub(super) struct Told {
     pub(super) needs_restart: Vec<&'static str>,
     /// Since when each key has its value, and who gave it.
     pub(super) noted: BTreeMap<KillKey, Noted>,
-    /// The same of breakers held by hand.
+    /// Since when each route is killed that the gateway kills by itself.
+    pub(super) automatic: BTreeMap<Arc<str>, Duration>,
+    /// Breakers held by hand.
     pub(super) breakers: BreakersTold,
     /// What was read and acted on.
     pub(super) file: FileTold,

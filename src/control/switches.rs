@@ -330,6 +330,7 @@ pub(super) fn subject(route: &RouteSettings) -> Subject<'_> {
         name: &route.name,
         tier: route.tier,
         own: &route.kill_switch,
+        auto: None,
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Route, RouteTable};
+use crate::policy::auto_kill::AutoEntries;
 use crate::policy::breaker::{Forced, ForcedBreakers};
 use crate::policy::kill::KillSettings;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, Subject};
 use crate::vocab::RouteId;
 
 /// What is thrown, by route.
@@ -15,6 +16,8 @@ pub struct Board {
     pub settings: KillSettings,
     /// Breakers held by hand.
     pub breakers: ForcedBreakers,
+    /// What the gateway threw by itself.
+    pub auto: AutoEntries,
     forced: Vec<Option<Forced>>,
     rules: Vec<Option<Box<Rules>>>,
 }
@@ -26,6 +29,8 @@ pub struct Thrown {
     pub kill: KillSettings,
     /// `[breaker]`.
     pub breakers: ForcedBreakers,
+    /// `auto_kill`.
+    pub auto: AutoEntries,
 }
 
 impl From<KillSettings> for Thrown {
@@ -54,14 +59,22 @@ impl Board {
         before: Option<Before<'_>>,
         now: Duration,
     ) -> Board {
-        let Thrown { kill, breakers } = thrown.into();
+        let Thrown {
+            kill,
+            breakers,
+            auto,
+        } = thrown.into();
         let before = before.filter(|before| before.board.concerns_routes());
         let compile = |route: &Route| {
             let held = before.and_then(|before| before.rules(route));
-            Rules::compile(route.subject(), &kill, held, now).map(Box::new)
+            let subject = Subject {
+                auto: auto.get(&route.spec.name),
+                ..route.subject()
+            };
+            Rules::compile(subject, &kill, held, now).map(Box::new)
         };
         let mut rules = Vec::new();
-        if !kill.is_empty() || before.is_some() {
+        if !kill.is_empty() || !auto.is_empty() || before.is_some() {
             rules.extend(table.routes.iter().map(compile));
         }
         if rules.iter().all(Option::is_none) {
@@ -75,6 +88,7 @@ impl Board {
         Board {
             settings: kill,
             breakers,
+            auto,
             forced,
             rules,
         }

@@ -82,6 +82,7 @@ impl Route {
             name: &self.spec.name,
             tier: self.spec.tier,
             own: &self.spec.kill_switch,
+            auto: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::audit::{Writer, changes, cut, log_changes, log_errors};
+use super::super::automatic::Event;
 use super::super::breakers::{release, tell_changes as tell_breakers};
 use super::super::status::{FileTold, Noted};
 use super::super::timeline;
@@ -104,6 +105,15 @@ impl Reloader {
                 Some(_) => told.noted.insert(change.key, Noted { since, writer }),
                 None => told.noted.remove(&change.key),
             };
+        }
+    }
+
+    /// Logs what the gateway threw by itself, and what it let go of, and notes since when.
+    pub(super) fn tell_automatic(&self, events: &[Event]) {
+        let mut told = self.status.told();
+        for event in events {
+            event.line().log(event.message(), &Writer::default());
+            event.note(&mut told.automatic);
         }
     }
 
