@@ -101,6 +101,8 @@ pub struct StatusReport {
     /// `null` until something may archive.
     archive: Option<ArchiveReport>,
     observed: Observed,
+    /// What clients sent again over the last ten seconds, by route.
+    client_retries: BTreeMap<String, ClientRetriesReport>,
     connections: ConnectionsReport,
     panics: u64,
 }
@@ -132,6 +134,13 @@ struct ReloadReport {
     result: &'static str,
     errors: Vec<Problem>,
     needs_restart: Vec<&'static str>,
+}
+
+/// Requests of one route that clients sent again.
+#[derive(Debug, Serialize)]
+struct ClientRetriesReport {
+    share: f64,
+    per_second: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -192,10 +201,23 @@ impl Status {
         SwitchesReport::of(&told, &live.load(), Clock::unix())
     }
 
+    fn client_retries(&self) -> BTreeMap<String, ClientRetriesReport> {
+        let routes = self.figures.client_retries().into_iter();
+        let reports = routes.map(|(route, figures)| {
+            let report = ClientRetriesReport {
+                share: figures.client_retry_share,
+                per_second: figures.client_retries_per_second,
+            };
+            (route.to_string(), report)
+        });
+        reports.collect()
+    }
+
     /// The whole report, as of now.
     pub fn report(&self, live: &Live) -> StatusReport {
         // Takes a while with many routes, so before the lock that reloads need.
         let observed = observed(&live.load().table.routes, Clock::now());
+        let client_retries = self.client_retries();
         let archive = ArchiveReport::of(live, &self.uploads);
         // In this order: what is told of a file comes after the snapshot that it led to.
         let told = self.told();
@@ -221,6 +243,7 @@ impl Status {
             ledger: Ledger::of(live, &snapshot),
             archive,
             observed,
+            client_retries,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),
                 admin: connections(ListenerKind::Admin),

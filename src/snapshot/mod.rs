@@ -3,11 +3,13 @@
 mod archive;
 mod board;
 mod live;
+mod repeats;
 mod route;
 
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board, Thrown};
 pub use live::{Live, Phase};
+pub use repeats::{RepeatBudget, Repeats};
 pub use route::{Branch, BranchState, Route, RouteTable};
 
 use std::sync::Arc;

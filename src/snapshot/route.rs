@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Repeats;
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
 use crate::policy::breaker::Breaker;
@@ -38,6 +39,9 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// Counts what is observed; shared likewise while the keys stay. `None` without any.
     pub observer: Option<Arc<Observer>>,
+    /// What it does about requests that its clients send again; `None`: it counts those whose
+    /// headers say so.
+    pub repeats: Option<Box<Repeats>>,
     /// Where it goes: several for a route with `split`, none for one with `respond`.
     pub branches: Vec<Branch>,
     /// Which of them takes a client; empty where there is no choice.
@@ -180,6 +184,7 @@ fn compile_route(
         spec: spec.clone(),
         metrics,
         observer: None,
+        repeats: Repeats::compile(spec, before),
         branches,
         portions,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),

@@ -61,6 +61,7 @@ pub struct RouteMetrics {
     pub(crate) killed: Mode3<[AtomicU64; 6]>,
     pub(crate) killed_bytes: Mode3<AtomicU64>,
     pub(crate) rehearsed: Mode3<AtomicU64>,
+    pub(crate) client_retries: AtomicU64,
     pub(crate) kill_share: Mode3<AtomicU64>,
     pub(crate) kill_expires: AtomicU64,
 }
@@ -114,6 +115,16 @@ impl RouteMetrics {
     /// A dry run would have taken a request; `mode` is its index.
     pub fn rehearsed(&self, mode: usize) {
         self.rehearsed[mode].fetch_add(1, Relaxed);
+    }
+
+    /// A client sent a request again.
+    pub fn client_retried(&self) {
+        self.client_retries.fetch_add(1, Relaxed);
+    }
+
+    /// Requests that clients sent again, so far.
+    pub fn client_retries(&self) -> u64 {
+        self.client_retries.load(Relaxed)
     }
 
     /// States when the next switch of the route ends by itself, since the Unix epoch; zero: none
