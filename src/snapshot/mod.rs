@@ -5,12 +5,14 @@ mod board;
 mod live;
 mod repeats;
 mod route;
+mod state;
 
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board, Thrown};
 pub use live::{Live, Phase};
 pub use repeats::{RepeatBudget, Repeats};
 pub use route::{Branch, BranchState, Route, RouteTable};
+pub use state::{RouteRate, RouteState, Tell};
 
 use std::sync::Arc;
 

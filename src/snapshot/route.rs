@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Repeats;
+use super::state::{RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
 use crate::policy::breaker::Breaker;
@@ -13,7 +14,7 @@ use crate::policy::rules::Subject;
 use crate::policy::split::{self, Portion};
 use crate::telemetry::{Observer, RouteMetrics};
 use crate::upstream::Upstream;
-use crate::vocab::{By, RouteId};
+use crate::vocab::{By, Clock, RouteId};
 
 /// The structure of one configuration.
 #[derive(Debug)]
@@ -39,6 +40,10 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// Counts what is observed; shared likewise while the keys stay. `None` without any.
     pub observer: Option<Arc<Observer>>,
+    /// How often it may be called; `None`: as often as anybody likes.
+    pub rate: Option<RouteRate>,
+    /// What is known of its requests; shared likewise.
+    pub state: Arc<RouteState>,
     /// What it does about requests that its clients send again; `None`: it counts those whose
     /// headers say so.
     pub repeats: Option<Box<Repeats>>,
@@ -95,6 +100,7 @@ impl RouteTable {
     /// Compiles the settings. Counters and pools of names that the previous table has are kept.
     pub fn compile(settings: Arc<Settings>, previous: Option<&RouteTable>) -> RouteTable {
         let upstreams = compile_upstreams(&settings, previous);
+        let now = Clock::uptime(Clock::now());
         let before = previous.into_iter().flat_map(|table| &table.routes);
         let known: HashMap<&str, &Route> = before.map(|r| (&*r.spec.name, r)).collect();
         let matcher = Matcher::build(settings.routes.iter().map(|r| (&*r.name, &r.matches)));
@@ -102,7 +108,12 @@ impl RouteTable {
             let before = known.get(&*spec.name).copied();
             let observer = observer(spec, settings.server.workers, before);
             let route = compile_route(RouteId(index as u32), spec, before, &upstreams);
-            Route { observer, ..route }
+            let rate = RouteRate::compile(spec, before.and_then(|b| b.rate.as_ref()), now);
+            Route {
+                observer,
+                rate,
+                ..route
+            }
         });
         let routes = routes.collect();
         RouteTable {
@@ -110,6 +121,17 @@ impl RouteTable {
             matcher,
             routes,
             upstreams,
+        }
+    }
+
+    /// Applies the concurrency limits of routes and upstreams: their state is older than this
+    /// table. To be called once it is published.
+    pub(super) fn adopt_limits(&self) {
+        for route in &self.routes {
+            route.state.adopt(&route.spec);
+        }
+        for upstream in self.upstreams.values() {
+            upstream.adopt_limit();
         }
     }
 }
@@ -184,6 +206,11 @@ fn compile_route(
         spec: spec.clone(),
         metrics,
         observer: None,
+        rate: None,
+        state: before.map_or_else(
+            || Arc::new(RouteState::new(spec)),
+            |route| Arc::clone(&route.state),
+        ),
         repeats: Repeats::compile(spec, before),
         branches,
         portions,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 
-use super::spec::{EndpointSpec, UpstreamSpec};
+use super::limit::Limit;
+use super::spec::{EndpointSpec, UpstreamLimit, UpstreamSpec};
+use crate::policy::adaptive::{Ending, Learned};
 use crate::policy::balance::{Candidate, Place};
 use crate::policy::endpoint::EndpointState;
 use crate::telemetry::{EndpointMetrics, UpstreamMetrics};
@@ -20,6 +22,8 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
+    /// How many requests may be in flight to it; shared with the upstream of that name before.
+    pub limit: Arc<Limit>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
 }
 
@@ -63,8 +67,33 @@ impl Upstream {
         Arc::new(Upstream {
             spec: spec.clone(),
             metrics: before.map(|b| Arc::clone(&b.metrics)).unwrap_or_default(),
+            limit: before.map_or_else(
+                || Arc::new(Limit::new(spec.concurrency)),
+                |b| Arc::clone(&b.limit),
+            ),
             endpoints: ArcSwap::from_pointee(spec.endpoints.iter().map(endpoint).collect()),
         })
+    }
+
+    /// Applies its concurrency limit as it is now.
+    pub fn adopt_limit(&self) {
+        let most = self.limit.adopt(self.spec.concurrency);
+        self.metrics.set_concurrency_limit(most);
+    }
+
+    /// Takes note of how an attempt ended at `now`, where the limit follows from that.
+    pub fn note(&self, ending: Ending, now: Instant) {
+        let UpstreamLimit::Adaptive(bounds) = &self.spec.concurrency else {
+            return;
+        };
+        match self.limit.note(bounds, ending, Clock::uptime(now)) {
+            Learned::Nothing => {}
+            Learned::Window { from, to } => {
+                if from != to {
+                    self.adopt_limit();
+                }
+            }
+        }
     }
 
     /// Its endpoints now, in the order configured. Held for a moment only.

@@ -6,6 +6,7 @@ mod client;
 mod endpoints;
 mod fault;
 mod lent;
+mod limit;
 mod pool;
 mod spec;
 
@@ -18,6 +19,7 @@ pub use client::{
 pub use endpoints::{Endpoint, Upstream};
 pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
+pub use limit::{LINE_TIMEOUT, Limit};
 pub use pool::Pool;
 pub use spec::{
     EndpointKind, EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec,
