@@ -28,6 +28,8 @@ pub(super) struct Start {
 
 /// How long reading the journal may hold up the start, and sealing it the end.
 const OPENING: Duration = Duration::from_secs(10);
+/// How long the first resolution of names may hold it up.
+const RESOLVING: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// A gateway that accepts connections.
@@ -77,6 +79,7 @@ impl Running {
         let probe = probe.transpose().map_err(|e| e.to_string())?;
         // Nothing is accepted before it is known what the journal holds.
         control.open_archive(OPENING);
+        control.resolve_names(RESOLVING);
         let addresses = listeners.addresses.clone();
         let admin_address = admin.local_addr().map_err(|e| e.to_string())?;
         let server = server::start(listeners, &live, logs.access().as_ref())

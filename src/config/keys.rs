@@ -71,6 +71,7 @@ pub(super) const SERVER: Section = &[
     now("instance"),
     now("workers"),
     now("trusted_proxies"),
+    now("resolvers"),
     now("header_timeout"),
     now("body_timeout"),
     now("min_body_rate"),

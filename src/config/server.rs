@@ -36,6 +36,7 @@ pub(super) fn server(cursor: Option<&Cursor<'_>>, environment: &Environment) -> 
         instance: default_instance(environment),
         workers: available(),
         trusted_proxies: Vec::new(),
+        resolvers: Vec::new(),
         header_timeout: seconds(10),
         body_timeout: seconds(10),
         min_body_rate: ByteRate(256),
@@ -106,6 +107,24 @@ fn addresses(cursor: &Cursor<'_>, server: &mut ServerSettings) {
     set(&mut server.instance, cursor.read("instance", instance));
     let proxies = cursor.read_list("trusted_proxies", Single::Refused, range);
     set(&mut server.trusted_proxies, proxies);
+    let resolvers = cursor.read_list("resolvers", Single::Refused, name_server);
+    set(&mut server.resolvers, resolvers);
+}
+
+/// The address of a name server; its port is 53 unless given.
+fn name_server(node: &Node<'_>) -> Decoded<SocketAddr> {
+    let text = text(node)?;
+    let port = |ip| SocketAddr::new(ip, 53);
+    let address = text.parse().or_else(|_| text.parse().map(port));
+    address
+        .ok()
+        .filter(|address| address.port() > 0)
+        .ok_or_else(|| {
+            expected(
+                "the IP address of a name server, such as \"10.0.0.2\" or \"127.0.0.1:5353\"",
+                node,
+            )
+        })
 }
 
 fn limits(cursor: &Cursor<'_>, server: &mut ServerSettings) {

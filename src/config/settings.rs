@@ -54,6 +54,8 @@ pub struct ServerSettings {
     pub workers: usize,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Name servers for the names of endpoints; empty: the system's.
+    pub resolvers: Vec<SocketAddr>,
     /// The whole request head must arrive within it.
     pub header_timeout: Duration,
     /// Longest silence of a client inside a request body.

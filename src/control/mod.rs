@@ -1,12 +1,14 @@
 //! Floor 9: what happens beside the requests. Reload, switches, the admin listener.
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
-//! `breakers` which are held by hand, `automatic` what the gateway throws by itself, `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
+//! `breakers` which breakers are held by hand, `automatic` what the gateway throws by itself.
+//! `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
 //! and `routes` tell it, `admin` serves that. `switchedit` changes one entry and `switchwriter`
 //! writes `switches.toml`, for the commands and for `kill_api`, which asks `access` first;
-//! `confirmation` waits until an edit acts. Everything runs on the control thread; files are read
-//! and snapshots freed beside it, so that a slow disk does not keep a probe waiting. Workers share
-//! nothing with it but the snapshot, the counters and what routes observe.
+//! `confirmation` waits until an edit acts. `resolver` keeps the names of endpoints resolved,
+//! `health` checks them, `endpoints` tells it. Everything runs on the control thread; files are
+//! read and snapshots freed beside it, so that a slow disk does not keep a probe waiting. Workers
+//! share nothing with it but the snapshot, the counters and what routes observe.
 
 mod access;
 pub mod admin;
@@ -14,8 +16,12 @@ mod archive;
 mod audit;
 mod automatic;
 mod breakers;
+mod chance;
 pub mod confirmation;
+mod endpoints;
+mod errand;
 mod figures;
+mod health;
 mod kill_api;
 mod ledger;
 mod listing;
@@ -23,6 +29,7 @@ mod observed;
 mod reload;
 pub mod replay;
 mod reports;
+mod resolver;
 mod routes;
 mod status;
 mod structure;
@@ -146,6 +153,18 @@ impl Control {
         }
     }
 
+    /// Resolves the names of endpoints, for `patience` at most: a name server that is silent
+    /// does not hold up the start for longer.
+    pub fn resolve_names(&self, patience: Duration) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(resolver::first(&self.live, patience)),
+            Err(error) => tracing::error!(%error, "names are resolved later"),
+        }
+    }
+
     /// The published snapshot and the phase.
     pub fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
@@ -173,10 +192,23 @@ impl Control {
     pub fn run(self) -> impl Future<Output = ()> {
         let watch = Watch::start(self.reloader.dir());
         let hangup = hangup();
-        self.follow(watch, hangup)
+        let live = Arc::clone(&self.live);
+        let (publishing, published) = tokio::sync::watch::channel(());
+        async move {
+            tokio::join!(
+                self.follow(watch, hangup, publishing),
+                resolver::follow(Arc::clone(&live), published.clone()),
+                health::follow(live, published),
+            );
+        }
     }
 
-    async fn follow(self, watch: Watch, mut hangup: Option<Signal>) {
+    async fn follow(
+        self,
+        watch: Watch,
+        mut hangup: Option<Signal>,
+        publishing: tokio::sync::watch::Sender<()>,
+    ) {
         let events = watch.events();
         let mut seconds = tokio::time::interval(SECOND);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -199,7 +231,11 @@ impl Control {
                     if elapsed % DEEP_EVERY == 1 { Wake::Deep } else { Wake::Second }
                 }
             };
+            let generation = jobs.live.generation();
             due = Jobs::run(&jobs, wake).await;
+            if jobs.live.generation() != generation {
+                publishing.send_replace(());
+            }
         }
     }
 }

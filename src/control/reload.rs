@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::audit::{log_errors, log_warnings};
 use super::automatic::Automatic;
 use super::breakers::Breakers;
+use super::resolver;
 use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
 use super::switches::{Moment, Seen, Switches, restores};
@@ -85,6 +86,7 @@ impl Reloader {
             breakers.observe(file.seen(), begun),
         ];
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
+        resolver::expect(&table);
         let thrown = Thrown {
             kill: switches.entries().clone(),
             breakers: breakers.entries().clone(),
@@ -340,6 +342,7 @@ impl Reloader {
         let before = self.live.load();
         let table = RouteTable::compile(Arc::clone(&good.settings), Some(&before.table));
         let table = Arc::new(table);
+        resolver::expect(&table);
         // Entries for routes that came or went mean something else now.
         self.file.restate(&good.settings);
         self.switches_due = self.observe(&good.settings.routes, now);

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::archive::{ArchiveReport, Uploads};
 use super::audit::Writer;
 use super::breakers::{BreakerReport, BreakersTold, breaker_reports};
+use super::endpoints::{EndpointReport, endpoint_reports};
 use super::figures::Figures;
 use super::ledger::Ledger;
 use super::observed::{Observed, observed};
@@ -100,6 +101,7 @@ pub struct StatusReport {
     ledger: Ledger,
     /// `null` until something may archive.
     archive: Option<ArchiveReport>,
+    endpoints: Vec<EndpointReport>,
     observed: Observed,
     /// What clients sent again over the last ten seconds, by route.
     client_retries: BTreeMap<String, ClientRetriesReport>,
@@ -242,6 +244,7 @@ impl Status {
             switches: SwitchesReport::of(&told, &snapshot, now),
             ledger: Ledger::of(live, &snapshot),
             archive,
+            endpoints: endpoint_reports(&snapshot, Clock::uptime(Clock::now())),
             observed,
             client_retries,
             connections: ConnectionsReport {

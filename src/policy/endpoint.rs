@@ -33,6 +33,28 @@ struct Load(AtomicU32);
 #[derive(Debug)]
 pub struct Busy(Arc<EndpointState>);
 
+/// Why an endpoint is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its checks fail.
+    Unhealthy,
+    /// Its requests failed.
+    Ejected,
+    /// The last connection to it could not be made.
+    Resting,
+}
+
+impl Trouble {
+    /// Its name, for people and scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trouble::Unhealthy => "unhealthy",
+            Trouble::Ejected => "ejected",
+            Trouble::Resting => "resting",
+        }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.load.0.fetch_sub(1, SeqCst);
@@ -73,6 +95,18 @@ impl EndpointState {
     /// Requests in flight.
     pub fn in_flight(&self) -> u32 {
         self.load.0.load(SeqCst)
+    }
+
+    /// Why it is down; `None` while it is up. Of several troubles the one that lasts.
+    pub fn trouble(&self, now: Duration) -> Option<Trouble> {
+        if let Condition::Unhealthy = self.health.condition() {
+            return Some(Trouble::Unhealthy);
+        }
+        if let Standing::Out { .. } = self.outlier.standing(now) {
+            return Some(Trouble::Ejected);
+        }
+        let resting = self.resting_until.load(SeqCst) > now.as_millis() as u64;
+        resting.then_some(Trouble::Resting)
     }
 
     /// No connection could be made: prefer others until then.
@@ -157,9 +191,11 @@ mod tests {
         assert_eq!(endpoint.place(at(1)), up(None));
         endpoint.rest(at(3));
         assert_eq!(endpoint.place(at(2)), Place::Down);
+        assert_eq!(endpoint.trouble(at(2)), Some(Trouble::Resting));
         assert_eq!(endpoint.place(at(3)), up(None));
         endpoint.health.record(&checks, Check::Failed, at(4));
         assert_eq!(endpoint.place(at(4)), Place::Down);
+        assert_eq!(endpoint.trouble(at(4)), Some(Trouble::Unhealthy));
         endpoint.health.record(&checks, Check::Passed, at(5));
         endpoint.health.record(&checks, Check::Passed, at(6));
         assert_eq!(endpoint.place(at(6)), up(Some(at(6))));
@@ -173,6 +209,8 @@ mod tests {
                 .record(&whole, Outcome::Failure, at(7), all);
         }
         assert_eq!(endpoint.place(at(36)), Place::Down);
+        assert_eq!(endpoint.trouble(at(36)), Some(Trouble::Ejected));
+        assert_eq!(endpoint.trouble(at(37)), None);
         assert_eq!(endpoint.place(at(37)), up(Some(at(37))));
         assert_eq!(
             EndpointState::joining("b", at(9)).place(at(9)),

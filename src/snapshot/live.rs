@@ -137,6 +137,16 @@ impl Live {
         }
     }
 
+    /// States in the metrics which endpoints are up now.
+    pub fn announce_endpoints(&self) {
+        let now = Clock::uptime(Clock::now());
+        let snapshot = self.load();
+        let upstreams = snapshot.table.upstreams.values();
+        for origin in upstreams.flat_map(|upstream| &upstream.origins) {
+            origin.metrics.set_up(origin.share_up(now));
+        }
+    }
+
     /// Frees snapshots that no worker holds any more; returns how many are still held.
     pub fn sweep(&self) -> usize {
         let mut retired = self.retired();
@@ -185,13 +195,10 @@ fn announce(snapshot: &Snapshot, metrics: &GatewayMetrics) {
             .collect(),
     );
     let endpoints = table.upstreams.iter().flat_map(|(name, upstream)| {
-        let endpoints = upstream.endpoints();
-        let each = endpoints.iter();
-        let each = each.map(|endpoint| {
-            let text = Arc::clone(&endpoint.spec.text);
-            (Arc::clone(name), text, Arc::clone(&endpoint.metrics))
-        });
-        each.collect::<Vec<_>>()
+        upstream.origins.iter().map(|origin| {
+            let text = Arc::clone(&origin.spec.text);
+            (Arc::clone(name), text, Arc::clone(&origin.metrics))
+        })
     });
     let mut endpoints: Vec<_> = endpoints.collect();
     // An endpoint may be configured twice; its series may not.

@@ -97,7 +97,7 @@ impl GatewayMetrics {
         for (upstream, endpoint, metrics) in self.endpoints.load().iter() {
             families.gauge(
                 "seawall_upstream_endpoint_up",
-                "1 if the last connection to the endpoint could be made, or none was tried yet.",
+                "Share of the endpoint's addresses that are up; 0 while its name has none.",
                 &[("upstream", upstream), ("endpoint", endpoint)],
                 metrics.up(),
             );

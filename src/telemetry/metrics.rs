@@ -253,20 +253,20 @@ impl UpstreamMetrics {
     }
 }
 
-/// What is known of one endpoint. Survives reloads with its upstream and its address.
+/// What is told of one endpoint as configured. Survives reloads with it.
 #[derive(Debug, Default)]
 pub struct EndpointMetrics {
-    unreachable: AtomicBool,
+    up: AtomicU64,
 }
 
 impl EndpointMetrics {
-    /// Whether the last connection to it could be made.
-    pub fn set_reachable(&self, reachable: bool) {
-        self.unreachable.store(!reachable, Relaxed);
+    /// States the share of its addresses that are up, 0 to 1.
+    pub fn set_up(&self, share: f64) {
+        self.up.store(share.to_bits(), Relaxed);
     }
 
     pub(crate) fn up(&self) -> f64 {
-        f64::from(u8::from(!self.unreachable.load(Relaxed)))
+        f64::from_bits(self.up.load(Relaxed))
     }
 }
 

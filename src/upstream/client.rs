@@ -13,12 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::body::{Progress, RequestBody};
 use super::endpoints::Endpoint;
 use super::pool::{Pool, Sender};
+use super::slot::Slot;
 use super::spec::KeepaliveSpec;
 use crate::telemetry::UpstreamMetrics;
 use crate::vocab::Clock;
@@ -60,7 +60,7 @@ impl Failure {
 pub struct Connection {
     sender: Sender,
     /// The place of its endpoint's connections in the pool.
-    slot: usize,
+    slot: Arc<Slot>,
     /// Whether it has carried a request before: the other side may be closing it.
     pub reused: bool,
 }
@@ -73,21 +73,21 @@ impl Client {
 
     /// A pooled connection to an endpoint, if there is an open one.
     pub fn pooled(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Connection> {
-        let sender = self.pool.take(endpoint.slot, now)?;
+        let (sender, slot) = self.pool.take(endpoint.slot, now)?;
         Some(Connection {
             sender,
-            slot: endpoint.slot,
+            slot,
             reused: true,
         })
     }
 
-    /// A fresh connection. The endpoint's name is resolved each time.
+    /// A fresh connection to the endpoint's address. One whose name is being resolved for the
+    /// first time is waited for.
     ///
     /// # Errors
     /// When none can be made; the cause is logged at level debug.
     pub async fn connect(&self, endpoint: &Arc<Endpoint>) -> Result<Connection, ConnectError> {
-        let address = (&*endpoint.spec.host, endpoint.spec.port);
-        let stream = TcpStream::connect(address).await.map_err(ConnectError)?;
+        let stream = endpoint.connect().await.map_err(ConnectError)?;
         stream.set_nodelay(true).map_err(ConnectError)?;
         let handshake = http1::Builder::new()
             .writev(false)
@@ -102,10 +102,9 @@ impl Client {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        endpoint.metrics.set_reachable(true);
         Ok(Connection {
             sender,
-            slot: endpoint.slot,
+            slot: endpoint.place(),
             reused: false,
         })
     }
@@ -172,7 +171,7 @@ impl std::error::Error for ConnectError {}
 /// A connection that is carrying a response; it goes back to the pool at the response's end.
 struct Lease {
     pool: Arc<Pool>,
-    slot: usize,
+    slot: Arc<Slot>,
     sender: Sender,
     keep: KeepaliveSpec,
     progress: Option<Arc<Progress>>,
@@ -183,8 +182,8 @@ impl Lease {
     /// of that request would come before the next.
     fn end(self) {
         if self.progress.is_none_or(|progress| progress.done()) {
-            self.pool
-                .put(self.slot, self.sender, self.keep, Clock::now());
+            let connection = (self.sender, self.slot);
+            self.pool.put(connection, self.keep, Clock::now());
         }
     }
 }

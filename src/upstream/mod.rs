@@ -7,8 +7,11 @@ mod endpoints;
 mod fault;
 mod lent;
 mod limit;
+mod origin;
 mod pool;
+mod slot;
 mod spec;
+mod target;
 
 pub use balance::Aim;
 pub use body::{BodyLimits, BoxError, Progress, RequestBody, Waiting};
@@ -20,7 +23,9 @@ pub use endpoints::{Endpoint, Upstream};
 pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
 pub use limit::{LINE_TIMEOUT, Limit};
+pub use origin::{Change, Origin, Resolution};
 pub use pool::Pool;
 pub use spec::{
     EndpointKind, EndpointSpec, HealthCheckSpec, KeepaliveSpec, UpstreamLimit, UpstreamSpec,
 };
+pub use target::Target;

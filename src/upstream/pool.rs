@@ -1,12 +1,13 @@
 //! Idle connections of one worker: a stack for each endpoint, so that the warmest is used first
 //! and the rest can age out.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hyper::client::conn::http1::SendRequest;
 
 use super::body::RequestBody;
+use super::slot::Slot;
 use super::spec::KeepaliveSpec;
 
 /// The sending half of a connection.
@@ -27,6 +28,7 @@ struct Shelf {
 #[derive(Debug)]
 struct Idle {
     sender: Sender,
+    slot: Arc<Slot>,
     since: Instant,
     until: Instant,
 }
@@ -41,40 +43,47 @@ impl Pool {
     }
 
     /// The connection used last, if it is still open.
-    pub(crate) fn take(&self, slot: usize, now: Instant) -> Option<Sender> {
+    pub(super) fn take(&self, slot: usize, now: Instant) -> Option<(Sender, Arc<Slot>)> {
         let mut shelves = self.shelf(slot);
         let idle = &mut shelves[slot].idle;
         while let Some(candidate) = idle.pop() {
             if !candidate.sender.is_closed() && candidate.until > now {
-                return Some(candidate.sender);
+                return Some((candidate.sender, candidate.slot));
             }
         }
         None
     }
 
     /// Keeps a connection whose last response has ended.
-    pub(crate) fn put(&self, slot: usize, sender: Sender, keep: KeepaliveSpec, now: Instant) {
-        if sender.is_closed() {
+    pub(super) fn put(
+        &self,
+        (sender, slot): (Sender, Arc<Slot>),
+        keep: KeepaliveSpec,
+        now: Instant,
+    ) {
+        if sender.is_closed() || slot.is_retired() {
             return;
         }
-        let mut shelves = self.shelf(slot);
-        let idle = &mut shelves[slot].idle;
+        let mut shelves = self.shelf(slot.index());
+        let idle = &mut shelves[slot.index()].idle;
         if idle.len() >= keep.max_idle {
             return;
         }
         idle.push(Idle {
             sender,
+            slot,
             since: now,
             until: now + keep.max_idle_time,
         });
     }
 
-    /// Closes what has been idle for too long, or was closed by the other side.
+    /// Closes what has been idle for too long, was closed by the other side, or leads to an
+    /// endpoint that is gone.
     pub fn sweep(&self, now: Instant) {
         for shelf in self.lock().iter_mut() {
-            shelf
-                .idle
-                .retain(|idle| idle.until > now && !idle.sender.is_closed());
+            shelf.idle.retain(|idle| {
+                idle.until > now && !idle.sender.is_closed() && !idle.slot.is_retired()
+            });
         }
     }
 

@@ -1,5 +1,6 @@
 //! An upstream as configured.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,19 @@ pub struct EndpointSpec {
     pub host: Arc<str>,
     /// The port; 80 when the configuration names none, 0 for SRV records, which name their own.
     pub port: u16,
+}
+
+impl EndpointSpec {
+    /// The address, if it is not a name.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        match self.kind {
+            EndpointKind::Host => {
+                let ip: IpAddr = self.host.parse().ok()?;
+                Some(SocketAddr::new(ip, self.port))
+            }
+            EndpointKind::Srv => None,
+        }
+    }
 }
 
 /// What is looked up to find the addresses of an endpoint.

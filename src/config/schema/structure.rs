@@ -12,6 +12,8 @@ use super::route::ROUTE;
 const ADDRESS: Kind = Pattern(r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$");
 /// A directory, or a bucket or container with a prefix; or none.
 const STORE: Kind = Pattern("^(off|file:.+|(s3|az|gs)://[^/@:]+(/.*)?)$");
+/// An address, with a port or without one.
+const NAME_SERVER: Kind = Pattern(r"^([0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.%]+\]:[0-9]{1,5})$");
 /// A range of addresses, or one address.
 pub(super) const RANGE: Kind = Pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 
@@ -179,6 +181,12 @@ static SERVER: Shape = Shape {
             "trusted_proxies",
             List(&RANGE),
             "Address ranges of load balancers whose forwarding headers are believed. The client is the rightmost address of X-Forwarded-For that is in none of them.",
+        )
+        .or("[]"),
+        doc(
+            "resolvers",
+            List(&NAME_SERVER),
+            "Name servers that the names of endpoints are looked up at: IP addresses, with a port if it is not 53. /etc/hosts is read first, and the search list of /etc/resolv.conf holds. None: those of /etc/resolv.conf.",
         )
         .or("[]"),
         doc(

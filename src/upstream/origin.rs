@@ -1,0 +1,158 @@
+//! One endpoint as configured, and the addresses that it stands for.
+//!
+//! An address stands for itself. A name stands for what it resolves to: whoever resolves tells
+//! [`Origin::found`] or [`Origin::not_found`], again and again, and the endpoints follow. Until
+//! the first answer a name has one endpoint without an address, and connecting to it waits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use super::endpoints::{Endpoint, Where};
+use super::spec::EndpointSpec;
+use super::target::Target;
+use crate::telemetry::EndpointMetrics;
+
+/// An endpoint of the configuration. Kept over reloads while it is configured.
+#[derive(Debug)]
+pub struct Origin {
+    /// As configured.
+    pub spec: EndpointSpec,
+    /// Whether its addresses are up.
+    pub metrics: Arc<EndpointMetrics>,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    stage: watch::Sender<Stage>,
+    resolution: Mutex<Resolution>,
+}
+
+/// How far the resolution of a name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nobody resolves it: whoever connects does.
+    Alone,
+    /// The first answer is on its way.
+    Awaited,
+    /// It has, or had, these addresses.
+    Found(Vec<Target>),
+    /// It never had an address.
+    Nothing,
+}
+
+/// What became of resolving a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// Why the last try failed; `None` when it did not.
+    pub error: Option<Arc<str>>,
+    /// Tries that failed in a row.
+    pub failures: u32,
+    /// When it is resolved again, by [`Clock::uptime`](crate::vocab::Clock::uptime).
+    pub due: Duration,
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The addresses are as they were.
+    None,
+    /// The name has addresses for the first time.
+    First,
+    /// Addresses came or went.
+    Other,
+}
+
+impl Origin {
+    /// Nothing is known of it yet.
+    pub(super) fn new(spec: EndpointSpec) -> Origin {
+        let stage = watch::Sender::new(Stage::Alone);
+        let at = match spec.literal() {
+            Some(address) => Where::Address(address),
+            None => Where::Name(stage.subscribe()),
+        };
+        let only = Arc::new(Endpoint::at(&spec, at));
+        Origin {
+            spec,
+            metrics: Arc::default(),
+            endpoints: ArcSwap::from_pointee(vec![only]),
+            stage,
+            resolution: Mutex::default(),
+        }
+    }
+
+    /// Whether it has to be resolved.
+    pub fn is_named(&self) -> bool {
+        self.spec.literal().is_none()
+    }
+
+    /// Its addresses now.
+    pub fn endpoints(&self) -> Guard<Arc<Vec<Arc<Endpoint>>>> {
+        self.endpoints.load()
+    }
+
+    /// The share of its addresses that are up, 0 to 1.
+    pub fn share_up(&self, now: Duration) -> f64 {
+        let all = self.endpoints();
+        let up = all.iter().filter(|endpoint| endpoint.is_up(now)).count();
+        match all.len() {
+            0 => 0.0,
+            all => up as f64 / all as f64,
+        }
+    }
+
+    /// From now on somebody resolves it: connections wait for the first answer.
+    pub fn await_answer(&self) {
+        self.stage.send_if_modified(|stage| {
+            let alone = *stage == Stage::Alone;
+            if alone {
+                *stage = Stage::Awaited;
+            }
+            alone
+        });
+    }
+
+    /// It stands for these, in this order; there must be one. Addresses that it had keep their
+    /// state. Others start slowly, unless they are the first that it has.
+    pub fn found(&self, targets: &[Target], now: Duration) -> Change {
+        let before = self.endpoints.load();
+        let had = |target: &Target| {
+            let same = |endpoint: &&Arc<Endpoint>| endpoint.is_at(target);
+            before.iter().find(same).cloned()
+        };
+        let first = matches!(*self.stage.borrow(), Stage::Alone | Stage::Awaited);
+        let endpoint = |target: &Target| {
+            had(target).unwrap_or_else(|| {
+                let joined = (!first).then_some(now);
+                Arc::new(Endpoint::resolved(&self.spec, target, joined))
+            })
+        };
+        let after: Vec<Arc<Endpoint>> = targets.iter().map(endpoint).collect();
+        let same = |(a, b): (&Arc<Endpoint>, &Arc<Endpoint>)| Arc::ptr_eq(a, b);
+        if after.len() == before.len() && after.iter().zip(before.iter()).all(same) {
+            return Change::None;
+        }
+        let never = !matches!(*self.stage.borrow(), Stage::Found(_));
+        self.endpoints.store(Arc::new(after));
+        self.stage.send_replace(Stage::Found(targets.to_vec()));
+        match never {
+            true => Change::First,
+            false => Change::Other,
+        }
+    }
+
+    /// It could not be resolved. Addresses that it has stay; what waits for the first is told.
+    pub fn not_found(&self) {
+        let never = matches!(*self.stage.borrow(), Stage::Alone | Stage::Awaited);
+        if never {
+            self.endpoints.store(Arc::default());
+            self.stage.send_replace(Stage::Nothing);
+        }
+    }
+
+    /// What became of its resolution; for whoever resolves to change.
+    pub fn resolution(&self) -> MutexGuard<'_, Resolution> {
+        self.resolution
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
