@@ -2,8 +2,10 @@
 
 mod absorb;
 mod admission;
+mod aim;
 mod archive;
 mod attempt;
+mod breaker;
 mod budget;
 mod correlation;
 mod displaced;
@@ -19,8 +21,10 @@ mod observe;
 mod peer;
 mod record;
 mod refusal;
+mod repeated;
 mod reply;
 mod resend;
+mod retry;
 mod switch;
 mod worker;
 

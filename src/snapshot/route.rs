@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Repeats;
+use super::branch::Branch;
 use super::state::{RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
-use crate::policy::breaker::Breaker;
-use crate::policy::budget::RetryBudget;
 use crate::policy::rules::Subject;
 use crate::policy::split::{self, Portion};
 use crate::telemetry::{Observer, RouteMetrics};
@@ -43,6 +43,9 @@ pub struct Route {
     pub rate: Option<RouteRate>,
     /// What is known of its requests; shared likewise.
     pub state: Arc<RouteState>,
+    /// What it does about requests that its clients send again; `None`: it counts those whose
+    /// headers say so.
+    pub repeats: Option<Box<Repeats>>,
     /// Where it goes: several for a route with `split`, none for one with `respond`.
     pub branches: Vec<Branch>,
     /// Which of them takes a client; empty where there is no choice.
@@ -51,24 +54,6 @@ pub struct Route {
     pub max_body: u64,
     /// Longest silence inside a response body.
     pub stream_idle_timeout: Duration,
-}
-
-/// One upstream of a route.
-#[derive(Clone, Debug)]
-pub struct Branch {
-    /// The upstream.
-    pub upstream: Arc<Upstream>,
-    /// What the two have seen of each other; shared likewise.
-    pub state: Arc<BranchState>,
-}
-
-/// What is known of one route's requests to one upstream.
-#[derive(Debug, Default)]
-pub struct BranchState {
-    /// How many retries they may still add.
-    pub budget: RetryBudget,
-    /// Whether they are let through.
-    pub breaker: Breaker,
 }
 
 impl Route {
@@ -87,6 +72,7 @@ impl Route {
             name: &self.spec.name,
             tier: self.spec.tier,
             own: &self.spec.kill_switch,
+            auto: None,
         }
     }
 }
@@ -206,6 +192,7 @@ fn compile_route(
             || Arc::new(RouteState::new(spec)),
             |route| Arc::clone(&route.state),
         ),
+        repeats: Repeats::compile(spec, before),
         branches,
         portions,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),

@@ -1,5 +1,8 @@
 //! Where a breaker stands, by itself or by hand.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 /// `[breaker] route = "tripped" | "passing"` in `switches.toml`: held there by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forced {
@@ -26,6 +29,9 @@ impl Forced {
     }
 }
 
+/// Breakers held by hand, by route.
+pub type ForcedBreakers = BTreeMap<Arc<str>, Forced>;
+
 /// Where a breaker stands: the value of `seawall_breaker_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerPosition {
@@ -38,6 +44,15 @@ pub enum BreakerPosition {
 }
 
 impl BreakerPosition {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerPosition::Passing => "passing",
+            BreakerPosition::Probing => "probing",
+            BreakerPosition::Tripped => "tripped",
+        }
+    }
+
     /// The value in metrics.
     pub fn gauge(self) -> i64 {
         match self {
