@@ -173,6 +173,7 @@ fn an_idle_connection_that_turns_out_to_be_closed_is_replaced_for_free() {
     assert_eq!(gateway.metric(RETRIES, &[]), 0.0);
     assert!(upstream.requests().iter().all(|r| attempt_of(r).is_none()));
     // Not so a POST, which the upstream may have acted on.
+    wait_for("the other to end", || upstream.open_connections() == 1);
     holds_for(idle, "an open connection", || {
         upstream.open_connections() == 1
     });
