@@ -196,6 +196,19 @@ pub(super) fn sort_out(document: &mut Document<'_>, report: &Report<'_>) {
         .breakers
         .extract_if(.., |found| is(found, Home::Kill))
         .collect();
+    // Of a switch whose header is gone: it keeps what it had.
+    let exempting = document.breakers.iter().filter(|found| {
+        let entry = found.entry.as_ref();
+        entry.is_some_and(|entry| matches!(entry.value.as_text(), Some("off" | "on")))
+    });
+    let broken = exempting.map(|found| Found {
+        key: found.key.clone(),
+        key_place: found.key_place,
+        entry: None,
+        trust: Trust::Stray,
+        extent: Extent::Closed,
+    });
+    document.found.extend(broken);
     for found in strays {
         let complaint = Complaint::new("says what a breaker does").hint("put it under [breaker]");
         document

@@ -138,6 +138,11 @@ fn neither_table_costs_the_other_its_entries() {
             "pong=tripped !kill",
             "ping",
         ),
+        (
+            "[breaker]\npong = \"tripped\"\n#[kill]\nping = \"off\"\n",
+            "pong=tripped !ping",
+            "!ping",
+        ),
         // That of the breakers is.
         (
             "[kill]\nping = \"drop\"\n#[breaker]\npong = \"tripped\"\n",
