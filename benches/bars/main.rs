@@ -18,13 +18,18 @@ mod drain;
 mod endpoint;
 mod gateway;
 mod journal;
+mod keys;
 mod kill;
 mod layout;
 mod load;
 mod memory;
+mod openloop;
+mod overload;
+mod peers;
 mod policies;
 mod reload;
 mod replay;
+mod servers;
 mod swarm;
 mod throw;
 mod traffic;
@@ -58,6 +63,8 @@ bars (all, when none is named):
   journal        records a second with fsync beside a plain writer; time to the acknowledgement
   disk           another route while the journal's disk is full or read-only, the store away; needs root
   memory         1,000 clients send 1 MiB each into the archive: resident memory
+  overload       five times as much as the upstream serves, in three tiers, beside HAProxy and nginx
+  keys           1,000,000 rate limit keys: resident memory
   policies       CPU of a request with every policy over one without
   replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
@@ -115,7 +122,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 13] = [
+const BARS: [(&str, Bar); 15] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -127,6 +134,8 @@ const BARS: [(&str, Bar); 13] = [
     ("journal", journal::measure),
     ("disk", disk::measure),
     ("memory", memory::measure),
+    ("overload", overload::measure),
+    ("keys", keys::measure),
     ("policies", policies::measure),
     ("replay", replay::measure),
 ];
@@ -135,6 +144,7 @@ const BARS: [(&str, Bar); 13] = [
 enum Order {
     Help,
     Serve(String),
+    ServeAtCapacity(String),
     Measure {
         bars: Vec<(&'static str, Bar)>,
         binary: PathBuf,
@@ -167,6 +177,13 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Order::ServeAtCapacity(capacity) => match servers::serve(&capacity) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("servers {capacity}: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Order::Measure { bars, binary } => run(&bars, &binary),
     }
 }
@@ -184,6 +201,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Order, String> {
                     .next()
                     .map(Order::Serve)
                     .ok_or_else(|| "--serve needs an address".into());
+            }
+            "--servers" => {
+                return args
+                    .next()
+                    .map(Order::ServeAtCapacity)
+                    .ok_or_else(|| "--servers needs a capacity".into());
             }
             "--bin" => binary = Some(args.next().ok_or("--bin needs a path")?.into()),
             name => match BARS.iter().find(|(known, _)| *known == name) {

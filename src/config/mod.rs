@@ -40,6 +40,7 @@ mod upstream_policies;
 mod upstreams;
 mod validate;
 mod value;
+mod warnings;
 mod when;
 
 pub use breakers::BreakersRead;

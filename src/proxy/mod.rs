@@ -2,8 +2,10 @@
 
 mod absorb;
 mod admission;
+mod aim;
 mod archive;
 mod attempt;
+mod breaker;
 mod budget;
 mod correlation;
 mod displaced;
@@ -22,6 +24,7 @@ mod refusal;
 mod repeated;
 mod reply;
 mod resend;
+mod retry;
 mod switch;
 mod worker;
 

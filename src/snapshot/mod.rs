@@ -2,6 +2,7 @@
 
 mod archive;
 mod board;
+mod branch;
 mod live;
 mod repeats;
 mod route;
@@ -9,9 +10,10 @@ mod state;
 
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board, Thrown};
+pub use branch::{Branch, BranchState};
 pub use live::{Live, Phase};
 pub use repeats::{RepeatBudget, Repeats};
-pub use route::{Branch, BranchState, Route, RouteTable};
+pub use route::{Route, RouteTable};
 pub use state::{RouteRate, RouteState, Tell};
 
 use std::sync::Arc;
