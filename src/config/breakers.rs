@@ -186,7 +186,10 @@ fn home(node: &Node<'_>) -> Home {
 pub(super) fn sort_out(document: &mut Document<'_>, report: &Report<'_>) {
     let is = |found: &Found<'_>, wanted| {
         let entry = found.entry.as_ref();
-        entry.is_some_and(|entry| home(&entry.value) == wanted)
+        entry.is_some_and(|entry| match found.key.starts_with("plan:") {
+            true => wanted == Home::Kill,
+            false => home(&entry.value) == wanted,
+        })
     };
     let strays: Vec<_> = document
         .found
@@ -199,7 +202,7 @@ pub(super) fn sort_out(document: &mut Document<'_>, report: &Report<'_>) {
     // Of a switch whose header is gone: it keeps what it had.
     let exempting = document.breakers.iter().filter(|found| {
         let entry = found.entry.as_ref();
-        entry.is_some_and(|entry| matches!(entry.value.as_text(), Some("off" | "on")))
+        entry.is_some_and(|entry| entry.value.as_text() == Some("off"))
     });
     let broken = exempting.map(|found| Found {
         key: found.key.clone(),
