@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::amount::{about, count};
 use super::ask::{self, Gateway};
+use super::endpoints::endpoints;
 use super::ledger::ledger;
 use super::moment::{span, to_the_second};
 
@@ -65,6 +66,7 @@ fn write(status: &Value, out: &mut impl Write) -> io::Result<()> {
     reload(&status["last_reload"], text("config_hash"), out)?;
     errors(&status["switch_errors"], out)?;
     switches(status["switches"].as_array(), out)?;
+    endpoints(&status["endpoints"], out)?;
     ledger(&status["ledger"], out)?;
     archive(&status["archive"], out)
 }
