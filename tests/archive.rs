@@ -233,17 +233,13 @@ fn who_does_not_wait_is_counted_as_what_became_of_the_payload() {
         client.send(post("/a", format!("payload {n}")));
         drop(client);
     }
-    wait_for("every connection to end", || {
-        gateway.status()["connections"]["client"] == 0
-    });
-    // Some connections were gone before anything was read of them.
-    let begun = gateway.metric("seawall_requests_total", &[]);
-    assert!(begun > 0.0);
-    gateway.wait_metric(KILLED, &[], begun);
+    // What was sent is read, whoever left since; each worker accepts at its own pace.
+    gateway.wait_metric("seawall_requests_total", &[], 100.0);
+    gateway.wait_metric(KILLED, &[], 100.0);
     let archived = gateway.metric(KILLED, &outcome("archived"));
     assert_eq!(archived, shelf.records().len() as f64);
     let aborted = gateway.metric(KILLED, &outcome("aborted"));
-    assert_eq!(archived + aborted, begun);
+    assert_eq!(archived + aborted, 100.0);
 }
 
 #[test]

@@ -263,8 +263,6 @@ tls = { cert = "a" }
 otlp = "http://a"
 [upstreams.up]
 endpoints = ["http://a"]
-health = {}
-outlier = {}
 "#
     ));
 }
@@ -287,18 +285,10 @@ endpoints = ["http://127.0.0.1:9001"]
 [routes.x]
 path = "/x"
 upstream = "up"
-split = 1
 upgrade = 1
-rate_limit = 1
-concurrency = 1
-retry = 1
-retry_budget = 1
-breaker = 1
 allow = 1
 deny = 1
 auth = 1
-auto_kill = 1
-client_retry_budget = 1
 "#
     ));
 }
@@ -332,12 +322,6 @@ fn later_values() {
     insta::assert_snapshot!(structure(
         r#"[upstreams.a]
 endpoints = ["https://a"]
-balance = "least-request"
-concurrency = "adaptive"
-[upstreams.b]
-endpoints = ["http://b"]
-balance = "hash:header:x"
-concurrency = 5
 "#
     ));
 }

@@ -61,7 +61,31 @@ const VALUES: &[&str] = &[
     "\"::1\"",
     "\"http://a:1\"",
     "\"https://a\"",
+    "\"http+srv://_a._tcp.b\"",
+    "[\"http+srv://_a._tcp.b\"]",
+    "[\"http+srv://_a._tcp.b:1\"]",
     "\"round-robin\"",
+    "\"adaptive\"",
+    "\"hash:client-ip\"",
+    "\"hash:header:x-a\"",
+    "\"hash:request\"",
+    "\"route\"",
+    "\"500/s\"",
+    "\"30/m\"",
+    "\"0/s\"",
+    "\"5/d\"",
+    "[\"connect\", \"503\"]",
+    "[503]",
+    "[500]",
+    "[{ upstream = \"stats\", weight = 1 }]",
+    "[{ upstream = \"stats\", weight = 0 }]",
+    "[{ upstream = \"stats\", weight = \"1\" }]",
+    "{ path = \"/\" }",
+    "{ rate = \"1/s\" }",
+    "{ max = 1 }",
+    "{ percent = 1 }",
+    "{ above = \"1/s\" }",
+    "{ attempts = 3 }",
     "\"least-request\"",
     "\"client-ip\"",
     "\"request\"",
@@ -120,14 +144,24 @@ const NEVER: &[&str] = &["-1.5", "[[0]]", "{ zz = 0 }"];
 
 /// Every table with known keys, once where several are read alike; those of names that users
 /// choose are in `ROUTES`.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 27] = [
     "server",
     "admin",
     "telemetry",
     "archive",
     "upstreams/stats",
     "upstreams/stats/keepalive",
+    "upstreams/stats/health",
+    "upstreams/stats/outlier",
     "routes/stats",
+    "routes/stats/rate_limit",
+    "routes/stats/concurrency",
+    "routes/stats/retry",
+    "routes/stats/retry_budget",
+    "routes/stats/breaker",
+    "routes/stats/client_retry_budget",
+    "routes/stats/auto_kill",
+    "routes/divided/split/0",
     "routes/stats/request_headers",
     "routes/stats/kill_switch",
     "routes/mock/respond",
@@ -163,14 +197,17 @@ fn with(table: &str, key: &str, value: &Toml) -> Table {
         _ => structure(),
     };
     let mut at = &mut file;
-    for name in table.split('/') {
-        let next = at.entry(name).or_insert_with(|| Table::new().into());
+    for name in table.split('/').filter(|name| *name != "0") {
+        let mut next = at.entry(name).or_insert_with(|| Table::new().into());
+        if next.is_array() {
+            next = &mut next[0];
+        }
         if !next.is_table() {
             *next = Table::new().into();
         }
         at = next.as_table_mut().expect("a table");
     }
-    if key == "respond" {
+    if ["respond", "split"].contains(&key) {
         at.remove("upstream");
     }
     at.insert(key.to_owned(), value.clone());
@@ -261,7 +298,8 @@ fn a_default_written_out_changes_nothing() {
             };
             let file = with(table, key, &value(&default.to_string()));
             let mut without = file.clone();
-            let inner = table.split('/').fold(&mut without, |at, name| {
+            let names = table.split('/').filter(|name| *name != "0");
+            let inner = names.fold(&mut without, |at, name| {
                 at[name].as_table_mut().expect("a table")
             });
             inner.remove(key);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cursor::{Cursor, Decoded, Switchable};
 use super::keys;
+use super::limits::opened;
 use super::report::{Complaint, did_you_mean};
 use super::tree::{Node, Value};
 use super::value::{
@@ -30,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// `retry`; `"off"` is one attempt.
 pub(super) fn retry(route: &Cursor<'_>) -> RetrySpec {
     let default = RetrySpec::default();
-    let cursor = match route.switchable("retry", keys::RETRY) {
+    let cursor = match route.switchable("retry", keys::RETRY, "{ attempts = 2 }") {
         Switchable::Absent => return default,
         Switchable::Off => {
             return RetrySpec {
@@ -63,7 +64,7 @@ fn max_backoff(cursor: &Cursor<'_>, backoff: Duration) -> Duration {
     };
     if most < backoff && (cursor.owns(KEY) || cursor.owns("backoff")) {
         let complaint = Complaint::new(format!(
-            "is below the first wait (`backoff`, {})",
+            "shorter than the first wait (`backoff`, {})",
             format_duration(backoff)
         ));
         cursor.complain(
@@ -77,7 +78,7 @@ fn max_backoff(cursor: &Cursor<'_>, backoff: Duration) -> Duration {
 
 fn triggers(cursor: &Cursor<'_>) -> Option<Triggers> {
     const KEY: &str = "on";
-    let listed = cursor.read_items(KEY, "a list of failures", trigger)?;
+    let listed = cursor.read_items(KEY, "a list such as [\"connect\", \"reset\"]", trigger)?;
     if listed.is_empty() && cursor.owns(KEY) {
         let complaint = Complaint::new("expected at least one failure");
         let hint = "for no retries write retry = \"off\"";
@@ -105,15 +106,22 @@ fn trigger(node: &Node<'_>) -> Decoded<Trigger> {
         | Value::Broken(_) => "",
     };
     Trigger::from_name(name).ok_or_else(|| {
-        let hint = did_you_mean(name, names);
+        // A status that is not listed was meant.
+        let hint = node.as_text().and_then(|text| did_you_mean(text, names));
         expected(format_args!("one of {}", names.join(", ")), node).maybe_hint(hint)
     })
 }
 
 /// `retry_budget`.
 pub(super) fn retry_budget(route: &Cursor<'_>) -> RetryBudgetSpec {
+    const KEY: &str = "retry_budget";
     let default = RetryBudgetSpec::default();
-    let Some(cursor) = route.table("retry_budget", keys::RETRY_BUDGET) else {
+    let table = |node: &Node<'_>| match node.as_text() {
+        Some("off") => Err(expected("a table", node).hint("for no retries write retry = \"off\"")),
+        _ => Ok(()),
+    };
+    let table = route.read(KEY, table);
+    let Some(cursor) = table.and_then(|()| route.table(KEY, keys::RETRY_BUDGET)) else {
         return default;
     };
     let least = cursor.read("min_per_second", |node| number(node, 0, MOST_PER_SECOND));
@@ -131,10 +139,7 @@ fn window(node: &Node<'_>) -> Decoded<Duration> {
 /// `breaker`: a route has none unless it is written; `{}` is one with the defaults.
 pub(super) fn breaker(route: &Cursor<'_>) -> Option<BreakerSpec> {
     const KEY: &str = "breaker";
-    let cursor = match route.switchable(KEY, keys::BREAKER) {
-        Switchable::Absent | Switchable::Off => return None,
-        Switchable::Table(cursor) => cursor,
-    };
+    let cursor = opened(route, KEY, keys::BREAKER, "{}, or { open_for = \"30s\" }")?;
     let default = BreakerSpec::default();
     let pause = |least| move |node: &Node<'_>| duration_within(node, least, LONGEST_PAUSE);
     let consecutive_failures = match cursor.read("consecutive_failures", failures) {

@@ -257,8 +257,14 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Opens a table that `"off"` may stand for, also to leave out what is inherited.
-    pub(super) fn switchable<'b>(&'b self, key: &'b str, section: Section) -> Switchable<'b> {
+    /// Opens a table that `"off"` may stand for, also to leave out what is inherited. `form` is
+    /// how it is written, for who wrote something else.
+    pub(super) fn switchable<'b>(
+        &'b self,
+        key: &'b str,
+        section: Section,
+        form: &str,
+    ) -> Switchable<'b> {
         const FORMS: &str = "a table or \"off\"";
         let is_off = |node: &Node<'_>| node.as_text() == Some("off");
         let Some((node, own)) = self.find(key) else {
@@ -267,7 +273,7 @@ impl<'a> Cursor<'a> {
         if node.as_table().is_none() {
             let _ = self.decode(key, (node, own), |node| match is_off(node) {
                 true => Ok(()),
-                false => Err(expected(FORMS, node)),
+                false => Err(expected(FORMS, node).hint(format!("write {form}"))),
             });
             return match is_off(node) {
                 true => Switchable::Off,
@@ -278,14 +284,17 @@ impl<'a> Cursor<'a> {
             .map_or(Switchable::Absent, Switchable::Table)
     }
 
-    /// Opens each table of a list; what is none is reported. `None` when the key is absent or no
-    /// list.
-    pub(super) fn tables<'b>(&'b self, key: &'b str, section: Section) -> Option<Vec<Cursor<'b>>> {
+    /// Opens each table of a list, which is named for the error; what is none is reported.
+    /// `None` when the key is absent or no list.
+    pub(super) fn tables<'b>(
+        &'b self,
+        key: &'b str,
+        section: Section,
+        what: &str,
+    ) -> Option<Vec<Cursor<'b>>> {
         let (node, own) = self.find(key)?;
         let Some(items) = node.as_list() else {
-            return self.decode(key, (node, own), |node| {
-                Err(expected("a list of tables", node))
-            });
+            return self.decode(key, (node, own), |node| Err(expected(what, node)));
         };
         let tables = items.iter().filter_map(|item| {
             let read =

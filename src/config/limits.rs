@@ -39,7 +39,12 @@ pub(super) enum Whole {
 
 /// `rate_limit`.
 pub(super) fn rate_limit(route: &Cursor<'_>, whole: Whole) -> Option<RateLimitSpec> {
-    let cursor = opened(route, "rate_limit", keys::RATE_LIMIT)?;
+    let cursor = opened(
+        route,
+        "rate_limit",
+        keys::RATE_LIMIT,
+        "{ rate = \"500/s\" }",
+    )?;
     let burst = cursor.read("burst", |node| number(node, 1, RateLimitSpec::MOST_BURST));
     let key = cursor.read("key", rate_key).unwrap_or_default();
     let max_keys = cursor.read("max_keys", |node| number(node, 1, RateLimitSpec::MOST_KEYS));
@@ -85,7 +90,7 @@ fn rate_key(node: &Node<'_>) -> Decoded<RateKey> {
 
 /// `concurrency` of a route.
 pub(super) fn concurrency(route: &Cursor<'_>, whole: Whole) -> Option<ConcurrencySpec> {
-    let cursor = opened(route, "concurrency", keys::CONCURRENCY)?;
+    let cursor = opened(route, "concurrency", keys::CONCURRENCY, "{ max = 200 }")?;
     let queue = cursor.read("queue", |node| number(node, 0, MOST_AT_ONCE));
     let queue_timeout = cursor.read("queue_timeout", positive_duration);
     let max = cursor.read("max", |node| number(node, 1, MOST_AT_ONCE));
@@ -107,7 +112,7 @@ pub(super) fn client_retry_budget(route: &Cursor<'_>, whole: Whole) -> Option<Re
     if chosen(route) == Chosen::Respond && !route.owns(KEY) {
         return None;
     }
-    let cursor = opened(route, KEY, keys::CLIENT_RETRY_BUDGET)?;
+    let cursor = opened(route, KEY, keys::CLIENT_RETRY_BUDGET, "{ percent = 20 }")?;
     let share = cursor.read("percent", percent);
     if whole == Whole::Required {
         lacks(&cursor, "percent", "add percent = 20, or write \"off\"");
@@ -132,7 +137,12 @@ pub(super) fn auto_kill(
     whole: Whole,
 ) -> Option<AutoKill> {
     const KEY: &str = "auto_kill";
-    let cursor = opened(route, KEY, keys::AUTO_KILL)?;
+    let cursor = opened(
+        route,
+        KEY,
+        keys::AUTO_KILL,
+        "{ above = \"2000/s\", mode = \"drop\" }",
+    )?;
     let above = cursor.read("above", rate);
     let lasting = cursor.read("for", positive_duration);
     let hold = cursor.read("hold", positive_duration);
@@ -168,8 +178,14 @@ pub(super) fn auto_kill(
     })
 }
 
-fn opened<'b>(route: &'b Cursor<'_>, key: &'b str, section: keys::Section) -> Option<Cursor<'b>> {
-    match route.switchable(key, section) {
+/// Opens a table; one that is not there, or `"off"`, is none.
+pub(super) fn opened<'b>(
+    cursor: &'b Cursor<'_>,
+    key: &'b str,
+    section: keys::Section,
+    form: &str,
+) -> Option<Cursor<'b>> {
+    match cursor.switchable(key, section, form) {
         Switchable::Absent | Switchable::Off => None,
         Switchable::Table(cursor) => Some(cursor),
     }

@@ -7,6 +7,7 @@
 
 mod kill;
 mod kind;
+mod policies;
 mod route;
 mod structure;
 

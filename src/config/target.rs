@@ -108,7 +108,8 @@ fn upstream(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Arc<str>> {
 /// `split`; `None` when any of its parts has an error.
 fn split(cursor: &Cursor<'_>, upstreams: &Upstreams) -> Option<Vec<SplitPart>> {
     const KEY: &str = "split";
-    let tables = cursor.tables(KEY, keys::SPLIT)?;
+    let form = "a list such as [{ upstream = \"stats\", weight = 95 }]";
+    let tables = cursor.tables(KEY, keys::SPLIT, form)?;
     let mut parts: Vec<SplitPart> = Vec::with_capacity(tables.len());
     let mut whole = true;
     for table in &tables {

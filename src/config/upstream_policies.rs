@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 
 use super::cursor::{Cursor, Decoded};
 use super::keys;
-use super::limits::MOST_AT_ONCE;
+use super::limits::{MOST_AT_ONCE, opened};
 use super::report::{Complaint, did_you_mean};
 use super::tree::Node;
 use super::value::{
@@ -72,7 +72,7 @@ fn method(node: &Node<'_>) -> Decoded<(Method, Sticky)> {
 
 /// `health`, and its `panic_percent`, which belongs to the balance.
 pub(super) fn health(upstream: &Cursor<'_>, balance: &mut BalanceSpec) -> Option<HealthCheckSpec> {
-    let cursor = upstream.table("health", keys::HEALTH)?;
+    let cursor = opened(upstream, "health", keys::HEALTH, "{ path = \"/healthz\" }")?;
     let default = HealthSpec::default();
     if let Some(panic) = cursor.read("panic_percent", percent) {
         balance.panic = panic;
@@ -109,7 +109,12 @@ fn path(node: &Node<'_>) -> Decoded<PathAndQuery> {
 
 /// `outlier`: `{}` is one with the defaults.
 pub(super) fn outlier(upstream: &Cursor<'_>) -> Option<OutlierSpec> {
-    let cursor = upstream.table("outlier", keys::OUTLIER)?;
+    let cursor = opened(
+        upstream,
+        "outlier",
+        keys::OUTLIER,
+        "{}, or { ejection = \"30s\" }",
+    )?;
     let default = OutlierSpec::default();
     let failures = cursor.read("consecutive_failures", |node| {
         number(node, 1, MOST_IN_A_ROW)

@@ -12,6 +12,7 @@ use super::absorb::Taken;
 use super::budget::{Budget, TimedOut, within};
 use super::exchange::Exchange;
 use super::headers;
+use super::learn;
 use super::refusal::{CLOSE, Refusal};
 use super::reply::ReplyBody;
 use super::resend::{Copy, resendable, take};
@@ -53,7 +54,6 @@ pub(crate) async fn run(
         reason: Reason::NoEndpoint,
         seen: Seen::Never,
     };
-    exchange.branch = route.branch(|| 0);
     let Some(Branch { upstream, .. }) = route.branches.get(exchange.branch) else {
         return Err(failure);
     };
@@ -263,6 +263,7 @@ impl Attempt<'_> {
             Ok(Err(error)) => Err(self.failed(Failure::of(error), &mut record)),
             Err(TimedOut) => {
                 self.seen = Seen::Maybe;
+                learn::timed_out(self.upstream, start);
                 Err(record.fail(Reason::UpstreamTimeout))
             }
         }
@@ -295,7 +296,10 @@ impl Attempt<'_> {
             return Err(record.fail(Reason::UpstreamInvalid));
         }
         headers::scrub_response(response.headers_mut()).map_err(|reason| record.fail(reason))?;
-        record.head(status);
+        let now = record.head(status);
+        let waiting = self.exchange.progress.as_deref().map(Progress::waiting);
+        let sent = learn::sent_at(self.now, waiting);
+        learn::answered(self.upstream, status, (sent, now));
         let terms = Terms {
             keep: self.upstream.spec.keepalive,
             progress: self.exchange.progress.clone(),
@@ -354,11 +358,14 @@ impl AttemptRecord {
         self.outcome = None;
     }
 
-    fn head(&mut self, status: StatusCode) {
-        let took = Clock::now().saturating_duration_since(self.start);
+    /// The head came; returns when.
+    fn head(&mut self, status: StatusCode) -> Instant {
+        let now = Clock::now();
+        let took = now.saturating_duration_since(self.start);
         self.outcome = None;
         self.metrics
             .outcome(AttemptOutcome::Status(status.as_u16()), took);
+        now
     }
 
     /// What remains is the response body: in flight until the guard is dropped.

@@ -20,7 +20,8 @@ pub(crate) struct Displaced {
     hostless: bool,
     /// The target, if the upstream gets another one.
     target: Option<Uri>,
-    version: Version,
+    /// The version that the request came in; `None`: it is not prepared yet.
+    version: Option<Version>,
 }
 
 impl Displaced {
@@ -61,9 +62,9 @@ impl Displaced {
         self.target = Some(target);
     }
 
-    /// Keeps the version that the request came in.
+    /// Keeps the version that the request came in. From here on its headers are the upstream's.
     pub(crate) fn keep_version(&mut self, version: Version) {
-        self.version = version;
+        self.version = Some(version);
     }
 
     /// Makes a prepared request the client's again. Its body is untouched.
@@ -72,16 +73,22 @@ impl Displaced {
         if let Some(target) = self.target.take() {
             *request.uri_mut() = target;
         }
-        *request.version_mut() = self.version;
+        if let Some(version) = self.version {
+            *request.version_mut() = version;
+        }
     }
 
     fn has(&self, name: &HeaderName) -> bool {
         self.lines.iter().any(|(kept, _)| kept == name)
     }
 
-    /// The header fields as the client sent them, from those that the upstream gets.
+    /// The header fields as the client sent them, from those that the upstream gets. Before the
+    /// request is prepared they are the client's.
     pub(crate) fn restored(&self, prepared: &HeaderMap, route: &Route) -> HeaderMap {
         let mut headers = prepared.clone();
+        if self.version.is_none() {
+            return headers;
+        }
         let replaced = self.hostless || route.spec.host_rewrite != HostRewrite::Keep;
         let host = replaced.then_some(&header::HOST);
         let edited = names(&route.spec.request_headers);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Map, Value};
 
+use super::admission::Permits;
 use super::correlation;
 use super::displaced::Displaced;
 use super::failure::Cause;
@@ -39,6 +40,8 @@ pub(crate) struct Exchange {
     pub(crate) expects_continue: bool,
     /// What the client sent of what the upstream gets otherwise.
     pub(crate) displaced: Displaced,
+    /// Its places under concurrency limits, given back when this is dropped.
+    pub(super) permits: Permits,
     /// Which of the route's upstreams.
     pub(crate) branch: usize,
     pub(crate) attempts: u32,
@@ -90,6 +93,7 @@ impl Exchange {
             progress: None,
             expects_continue: false,
             displaced: Displaced::default(),
+            permits: Permits::default(),
             branch: 0,
             attempts: 0,
             sent: 0,
@@ -104,7 +108,8 @@ impl Exchange {
         self.metrics().begin();
     }
 
-    /// Goes on in another view, where the same route may have another place.
+    /// Goes on in another view, whose switch took it: there the same route may have another place,
+    /// and a killed request takes none of those that others wait for.
     pub(crate) fn adopt(&mut self, view: Arc<View>, route: RouteId) {
         let kept = std::ptr::eq(self.metrics(), &*view.snapshot.route(route).metrics);
         if !kept {
@@ -112,6 +117,7 @@ impl Exchange {
             self.metrics().leave();
             view.snapshot.route(route).metrics.begin();
         }
+        self.permits = Permits::default();
         self.view = view;
         self.route = Some(route);
     }

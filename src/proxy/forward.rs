@@ -3,6 +3,7 @@
 
 use http::Request;
 
+use super::admission::{self, Admission};
 use super::attempt::{self, Got, Unanswered};
 use super::exchange::Exchange;
 use crate::snapshot::Route;
@@ -14,5 +15,15 @@ pub(super) async fn run(
     request: &mut Request<RequestBody>,
     route: &Route,
 ) -> Result<Got, Unanswered> {
-    attempt::run(exchange, request, route).await
+    exchange.branch = route.branch(|| 0);
+    // The breaker is asked here: before anything of the upstream is taken.
+    match admission::enter_upstream(exchange, request, route).await? {
+        Admission::Admitted => {}
+        Admission::Killed(taken) => return Ok(Got::Killed(taken)),
+    }
+    let got = attempt::run(exchange, request, route).await;
+    if got.is_err() {
+        exchange.permits.leave_upstream();
+    }
+    got
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 
 use super::absorb;
+use super::admission::{self, Admission};
 use super::attempt::{self, Got};
 use super::displaced::Displaced;
 use super::examine::{self, Facts};
@@ -70,6 +71,14 @@ async fn walk(
         return absorb::absorb(exchange, request, taken)
             .await
             .map(Answer::Absorbed);
+    }
+    match admission::admit(exchange, request, route).await? {
+        Admission::Admitted => {}
+        Admission::Killed(taken) => {
+            return absorb::absorb(exchange, request, taken)
+                .await
+                .map(Answer::Absorbed);
+        }
     }
     if facts.upgrade {
         return Err(Reason::UpgradeRefused.into());

@@ -1,6 +1,7 @@
 //! Floor 8: the walk of a request, from its head to the end of its response.
 
 mod absorb;
+mod admission;
 mod archive;
 mod attempt;
 mod budget;
@@ -13,6 +14,7 @@ mod forward;
 mod gateway;
 mod handle;
 mod headers;
+mod learn;
 mod observe;
 mod peer;
 mod record;

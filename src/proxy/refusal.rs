@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::correlation;
@@ -16,6 +16,9 @@ use super::worker::Worker;
 use crate::policy::kill::DEFAULT_RETRY_AFTER;
 use crate::upstream::BodyFault;
 use crate::vocab::{By, Clock, Reason, RetryAfter};
+
+/// A limit that is full has places again soon; before jitter.
+const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A refusal on its way to its answer.
 #[derive(Debug)]
@@ -37,7 +40,10 @@ impl From<Reason> for Refusal {
             allow: Vec::new(),
             close: reason.row().closes,
             status: None,
-            retry_after: DEFAULT_RETRY_AFTER,
+            retry_after: match reason == Reason::Overloaded {
+                true => OVERLOADED_RETRY_AFTER,
+                false => DEFAULT_RETRY_AFTER,
+            },
         }
     }
 }
@@ -56,6 +62,7 @@ impl Refusal {
         let row = self.reason.row();
         let status = self.status.map_or(row.status, |status| status.as_u16());
         let random = exchange.worker.random();
+        let rate = self.rate_fields(&exchange);
         exchange.answered(by, status);
         exchange.reason = Some(self.reason);
         let body = problem(self.reason, status, &exchange.request_id);
@@ -73,12 +80,32 @@ impl Refusal {
         if row.retry_after == RetryAfter::Sent {
             headers.insert(header::RETRY_AFTER, retry_after(self.retry_after, random));
         }
+        if let Some((policy, limit)) = rate {
+            headers.insert(RATE_LIMIT_POLICY, policy);
+            headers.insert(RATE_LIMIT, limit);
+        }
         if close {
             headers.insert(header::CONNECTION, CLOSE);
         }
         response
     }
+
+    /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) of a request
+    /// that its route's rate limit refused.
+    fn rate_fields(&self, exchange: &Exchange) -> Option<(HeaderValue, HeaderValue)> {
+        if self.reason != Reason::RateLimited {
+            return None;
+        }
+        let route = exchange.view.snapshot.route(exchange.route?);
+        let policy = route.rate.as_ref()?.policy.clone();
+        let wait = self.retry_after.as_secs();
+        let limit = format!("\"{}\";r=0;t={wait}", route.spec.name);
+        Some((policy, HeaderValue::try_from(limit).ok()?))
+    }
 }
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

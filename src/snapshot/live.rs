@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 
 use super::{Archive, Snapshot};
 use crate::telemetry::GatewayMetrics;
@@ -32,6 +33,8 @@ pub enum Phase {
 pub struct Live {
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
+    /// Wakes requests that wait in line. Nobody else touches it.
+    changes: Notify,
     retired: Mutex<Vec<Arc<Snapshot>>>,
     phase: watch::Sender<Phase>,
     phase_now: AtomicU8,
@@ -46,9 +49,11 @@ impl Live {
     /// Publishes the first snapshot.
     pub fn new(first: Snapshot, metrics: Arc<GatewayMetrics>) -> Live {
         announce(&first, &metrics);
+        first.table.adopt_limits();
         Live {
             current: ArcSwap::from_pointee(first),
             generation: AtomicU64::new(1),
+            changes: Notify::new(),
             retired: Mutex::default(),
             phase: watch::Sender::new(Phase::Serving),
             phase_now: AtomicU8::new(Phase::Serving as u8),
@@ -76,9 +81,20 @@ impl Live {
     /// Publishes; workers see it with their next request.
     pub fn publish(&self, next: Snapshot) {
         announce(&next, &self.metrics);
+        let table = Arc::clone(&next.table);
         let before = self.current.swap(Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);
+        self.changes.notify_waiters();
+        if !Arc::ptr_eq(&table, &before.table) {
+            table.adopt_limits();
+        }
         self.retired().push(before);
+    }
+
+    /// Ready at the first publication after this call: for requests that wait, which ask the
+    /// switches that hold then.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changes.notified()
     }
 
     /// States in the metrics what the switches take now: expiry and the return of traffic change

@@ -4,11 +4,13 @@ mod archive;
 mod board;
 mod live;
 mod route;
+mod state;
 
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board};
 pub use live::{Live, Phase};
 pub use route::{Branch, BranchState, Route, RouteTable};
+pub use state::{RouteRate, RouteState, Tell};
 
 use std::sync::Arc;
 

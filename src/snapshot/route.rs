@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::state::{RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
 use crate::policy::breaker::Breaker;
@@ -12,7 +13,7 @@ use crate::policy::rules::Subject;
 use crate::policy::split::{self, Portion};
 use crate::telemetry::{Observer, RouteMetrics};
 use crate::upstream::Upstream;
-use crate::vocab::{By, RouteId};
+use crate::vocab::{By, Clock, RouteId};
 
 /// The structure of one configuration.
 #[derive(Debug)]
@@ -38,6 +39,10 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// Counts what is observed; shared likewise while the keys stay. `None` without any.
     pub observer: Option<Arc<Observer>>,
+    /// How often it may be called; `None`: as often as anybody likes.
+    pub rate: Option<RouteRate>,
+    /// What is known of its requests; shared likewise.
+    pub state: Arc<RouteState>,
     /// Where it goes: several for a route with `split`, none for one with `respond`.
     pub branches: Vec<Branch>,
     /// Which of them takes a client; empty where there is no choice.
@@ -90,6 +95,7 @@ impl RouteTable {
     /// Compiles the settings. Counters and pools of names that the previous table has are kept.
     pub fn compile(settings: Arc<Settings>, previous: Option<&RouteTable>) -> RouteTable {
         let upstreams = compile_upstreams(&settings, previous);
+        let now = Clock::uptime(Clock::now());
         let before = previous.into_iter().flat_map(|table| &table.routes);
         let known: HashMap<&str, &Route> = before.map(|r| (&*r.spec.name, r)).collect();
         let matcher = Matcher::build(settings.routes.iter().map(|r| (&*r.name, &r.matches)));
@@ -97,7 +103,12 @@ impl RouteTable {
             let before = known.get(&*spec.name).copied();
             let observer = observer(spec, settings.server.workers, before);
             let route = compile_route(RouteId(index as u32), spec, before, &upstreams);
-            Route { observer, ..route }
+            let rate = RouteRate::compile(spec, before.and_then(|b| b.rate.as_ref()), now);
+            Route {
+                observer,
+                rate,
+                ..route
+            }
         });
         let routes = routes.collect();
         RouteTable {
@@ -105,6 +116,17 @@ impl RouteTable {
             matcher,
             routes,
             upstreams,
+        }
+    }
+
+    /// Applies the concurrency limits of routes and upstreams: their state is older than this
+    /// table. To be called once it is published.
+    pub(super) fn adopt_limits(&self) {
+        for route in &self.routes {
+            route.state.adopt(&route.spec);
+        }
+        for upstream in self.upstreams.values() {
+            upstream.adopt_limit();
         }
     }
 }
@@ -179,6 +201,11 @@ fn compile_route(
         spec: spec.clone(),
         metrics,
         observer: None,
+        rate: None,
+        state: before.map_or_else(
+            || Arc::new(RouteState::new(spec)),
+            |route| Arc::clone(&route.state),
+        ),
         branches,
         portions,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),

@@ -13,7 +13,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::archive::UploadResult;
 use super::counters::Sample;
-use super::metrics::{GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
+use super::metrics::{Enforced, GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
 use crate::vocab::{By, Clock, Reason};
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -110,7 +110,9 @@ impl GatewayMetrics {
         if let Err(error) = TextEncoder::new().encode(&all, &mut out) {
             tracing::error!(%error, "metrics could not be encoded");
         }
-        String::from_utf8(out).unwrap_or_default()
+        // The crate writes Rust's word for infinity; the format has its own.
+        let text = String::from_utf8(out).unwrap_or_default();
+        text.replace(" inf\n", " +Inf\n")
     }
 
     fn collect_gateway(&self, f: &mut Families) {
@@ -272,6 +274,14 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
             read(&metrics.refusals[row.reason.index()]),
         );
     }
+    for (slot, enforced) in metrics.limited.iter().zip(Enforced::NAMES) {
+        f.counter(
+            "seawall_rate_limited_total",
+            "Requests beyond the route's rate limit: refused, or passed in a dry run.",
+            &[("route", route), ("enforced", enforced)],
+            read(slot),
+        );
+    }
     collect_kills(f, route, metrics);
 }
 
@@ -342,6 +352,12 @@ fn collect_upstream(f: &mut Families, upstream: &str, metrics: &UpstreamMetrics)
         "Attempts whose response has not ended.",
         &labels,
         gauge(&metrics.in_flight),
+    );
+    f.gauge(
+        "seawall_upstream_concurrency_limit",
+        "Requests that may be in flight to the upstream; infinite without a limit.",
+        &labels,
+        metrics.concurrency_limit(),
     );
 }
 

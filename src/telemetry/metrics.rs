@@ -1,7 +1,7 @@
 //! The metrics table: what is counted, where, and by whom.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -63,6 +63,7 @@ pub struct RouteMetrics {
     pub(crate) rehearsed: Mode3<AtomicU64>,
     pub(crate) kill_share: Mode3<AtomicU64>,
     pub(crate) kill_expires: AtomicU64,
+    pub(crate) limited: [AtomicU64; 2],
 }
 
 impl RouteMetrics {
@@ -116,6 +117,11 @@ impl RouteMetrics {
         self.rehearsed[mode].fetch_add(1, Relaxed);
     }
 
+    /// A rate limit said no: the request was refused, or passed in a dry run.
+    pub fn limited(&self, enforced: Enforced) {
+        self.limited[enforced as usize].fetch_add(1, Relaxed);
+    }
+
     /// States when the next switch of the route ends by itself, since the Unix epoch; zero: none
     /// does.
     pub fn set_kill_expires(&self, unix: Duration) {
@@ -157,6 +163,20 @@ impl RouteMetrics {
     }
 }
 
+/// Whether a rate limit refuses what is beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforced {
+    /// It does.
+    Yes,
+    /// It only counts: a dry run.
+    No,
+}
+
+impl Enforced {
+    /// The `enforced` label of each, in the order of the variants.
+    pub(crate) const NAMES: [&str; 2] = ["true", "false"];
+}
+
 /// How one attempt at an upstream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
@@ -176,9 +196,24 @@ pub struct UpstreamMetrics {
     pub(crate) abandoned: AtomicU64,
     pub(crate) duration: Histogram,
     pub(crate) in_flight: AtomicI64,
+    /// 0: no limit.
+    concurrency_limit: AtomicU32,
 }
 
 impl UpstreamMetrics {
+    /// States how many requests may be in flight to it; `None`: any number.
+    pub fn set_concurrency_limit(&self, most: Option<u32>) {
+        self.concurrency_limit.store(most.unwrap_or(0), Relaxed);
+    }
+
+    /// The limit that was stated last; infinite without one, so that a ratio to it is 0.
+    pub(crate) fn concurrency_limit(&self) -> f64 {
+        match self.concurrency_limit.load(Relaxed) {
+            0 => f64::INFINITY,
+            most => f64::from(most),
+        }
+    }
+
     /// An attempt began.
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Relaxed);

@@ -14,7 +14,7 @@ pub use counters::{Duration4, Histogram, Sample};
 pub use lines::{LineSink, LineWriter};
 pub use logging::{Logs, init, log_panics};
 pub use metrics::{
-    AttemptOutcome, EndpointMetrics, GatewayMetrics, KillOutcome, ListenerKind, Mode3,
+    AttemptOutcome, EndpointMetrics, Enforced, GatewayMetrics, KillOutcome, ListenerKind, Mode3,
     ReloadResult, RouteMetrics, UpstreamMetrics,
 };
 pub use observe::{ObserveKey, ObservedValue, Observer};

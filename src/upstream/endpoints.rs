@@ -10,10 +10,12 @@ use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::limit::Limit;
 use super::origin::{Origin, Stage};
 use super::slot::Slot;
-use super::spec::{EndpointKind, EndpointSpec, UpstreamSpec};
+use super::spec::{EndpointKind, EndpointSpec, UpstreamLimit, UpstreamSpec};
 use super::target::Target;
+use crate::policy::adaptive::{Ending, Learned};
 use crate::policy::balance::{Candidate, Place};
 use crate::policy::endpoint::EndpointState;
 use crate::telemetry::UpstreamMetrics;
@@ -26,6 +28,8 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
+    /// How many requests may be in flight to it; shared with the upstream of that name before.
+    pub limit: Arc<Limit>,
     /// Its endpoints as configured, in that order.
     pub origins: Vec<Arc<Origin>>,
     /// Those of all origins, one after the other.
@@ -76,11 +80,36 @@ impl Upstream {
         let upstream = Upstream {
             spec: spec.clone(),
             metrics: before.map(|b| Arc::clone(&b.metrics)).unwrap_or_default(),
+            limit: before.map_or_else(
+                || Arc::new(Limit::new(spec.concurrency)),
+                |b| Arc::clone(&b.limit),
+            ),
             origins: spec.endpoints.iter().map(origin).collect(),
             endpoints: ArcSwap::default(),
         };
         upstream.gather();
         Arc::new(upstream)
+    }
+
+    /// Applies its concurrency limit as it is now.
+    pub fn adopt_limit(&self) {
+        let most = self.limit.adopt(self.spec.concurrency);
+        self.metrics.set_concurrency_limit(most);
+    }
+
+    /// Takes note of how an attempt ended at `now`, where the limit follows from that.
+    pub fn note(&self, ending: Ending, now: Instant) {
+        let UpstreamLimit::Adaptive(bounds) = &self.spec.concurrency else {
+            return;
+        };
+        match self.limit.note(bounds, ending, Clock::uptime(now)) {
+            Learned::Nothing => {}
+            Learned::Window { from, to } => {
+                if from != to {
+                    self.adopt_limit();
+                }
+            }
+        }
     }
 
     /// Its endpoints now, in the order configured. Held for a moment only.

@@ -6,6 +6,7 @@ mod client;
 mod endpoints;
 mod fault;
 mod lent;
+mod limit;
 mod origin;
 mod pool;
 mod slot;
@@ -21,6 +22,7 @@ pub use client::{
 pub use endpoints::{Endpoint, Upstream};
 pub use fault::BodyFault;
 pub use lent::{Lender, Tap};
+pub use limit::{LINE_TIMEOUT, Limit};
 pub use origin::{Change, Origin, Resolution};
 pub use pool::Pool;
 pub use spec::{

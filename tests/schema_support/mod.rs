@@ -59,10 +59,18 @@ pub fn environment(_: &str) -> Option<String> {
 pub const ROUTES: &str = r#"
     [upstreams.stats]
     endpoints = ["http://127.0.0.1:9001"]
+    health = { path = "/healthz" }
     [routes.stats]
     path = "/stats/{player}"
     upstream = "stats"
     kill_switch = { mode = "reject" }
+    rate_limit = { rate = "10/s" }
+    concurrency = { max = 10 }
+    client_retry_budget = { percent = 20 }
+    auto_kill = { above = "100/s" }
+    [routes.divided]
+    path = "/divided"
+    split = [{ upstream = "stats", weight = 1 }]
     [routes.mock]
     path = "/mock"
     respond = {}
@@ -107,8 +115,11 @@ pub fn taken(file: &Table, settings: &Settings) -> bool {
     load(&files, &environment).is_ok()
 }
 
-/// What the schema says of that key of a table.
+/// What the schema says of that key of a table, or of the items of a list.
 pub fn inside<'s>(table: &'s Json, key: &str) -> &'s Json {
+    if table["type"] == "array" {
+        return &table["items"];
+    }
     let known = &table["properties"][key];
     if known["type"].is_string() || known["anyOf"].is_array() {
         return known;

@@ -7,6 +7,7 @@ use super::kind::Kind::{
     Size, Table, Text, Words,
 };
 use super::kind::{HEADER, NAME, Names, Presence, Shape, doc};
+use super::policies;
 
 const METHOD: Kind = Either(&[
     OneOf(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
@@ -46,7 +47,7 @@ pub(super) static ROUTE: Shape = Shape {
         doc(
             "upstream",
             Pattern(NAME),
-            "The upstream that its requests go to, by name. A route needs upstream or respond.",
+            "The upstream that its requests go to, by name. A route needs one of upstream, split and respond.",
         ),
         doc(
             "respond",
@@ -137,6 +138,14 @@ pub(super) static ROUTE: Shape = Shape {
             "Whose most frequent values over 10 s status and `seawall top` show: \"client-ip\", \"header:NAME\", or a list of up to four.",
         )
         .or("[]"),
+        policies::SPLIT,
+        policies::RATE_LIMIT,
+        policies::CONCURRENCY,
+        policies::RETRY,
+        policies::RETRY_BUDGET,
+        policies::BREAKER,
+        policies::CLIENT_RETRY_BUDGET,
+        policies::AUTO_KILL,
     ],
     presence: Presence::Any,
 };

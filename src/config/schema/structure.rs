@@ -6,6 +6,7 @@ use super::kind::Kind::{
     PositiveSize, Switches, Table, Words,
 };
 use super::kind::{HEADER, Names, Plans, Presence, Shape, doc};
+use super::policies;
 use super::route::ROUTE;
 
 const ADDRESS: Kind = Pattern(r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$");
@@ -297,19 +298,18 @@ static UPSTREAM: Shape = Shape {
     docs: &[
         doc(
             "endpoints",
-            List(&Pattern(r"^http://[^/?#@\s]+$")),
-            "Required: where the service is, a list such as [\"http://stats.internal:9001\"]. Names are resolved again and again.",
+            List(&Pattern(r"^http(://[^/?#@\s]+|\+srv://[^/?#@:\s]+)$")),
+            "Required: where the service is, a list such as [\"http://stats.internal:9001\"]. Names are resolved again and again. \"http+srv://NAME\" asks for the SRV records of a name.",
         ),
-        doc(
-            "balance",
-            OneOf(&["round-robin"]),
-            "How requests are spread over the endpoints.",
-        )
-        .or("\"round-robin\""),
+        policies::BALANCE,
+        policies::SLOW_START,
+        policies::HEALTH,
+        policies::OUTLIER,
+        policies::UPSTREAM_CONCURRENCY,
         doc(
             "connect_timeout",
             PositiveDuration,
-            "Longest time to make a connection, name resolution included.",
+            "Longest time to make a connection.",
         )
         .or("\"1s\""),
         doc(
@@ -323,12 +323,6 @@ static UPSTREAM: Shape = Shape {
             Table(&KEEPALIVE),
             "Idle connections that are kept for the next request.",
         ),
-        doc(
-            "concurrency",
-            OneOf(&["off"]),
-            "How many requests may be in flight at once.",
-        )
-        .or("\"off\""),
     ],
     presence: Presence::Any,
 };

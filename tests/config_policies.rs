@@ -1,0 +1,497 @@
+//! Errors of limits, attempts, breakers and balancing, as `check` prints them, and what their
+//! tables give when `[defaults]` and a route have both.
+
+use std::time::Duration;
+
+use seawall::config::{Problem, RouteSettings, Settings, SourceFile, Target, load};
+use seawall::policy::balance::Method;
+use seawall::policy::kill::Mode;
+use seawall::policy::rate::RateKey;
+use seawall::policy::retry::{Resend, RetrySpec, Trigger, Triggers};
+use seawall::policy::share::{Share, Sticky};
+use seawall::upstream::{EndpointKind, UpstreamLimit};
+
+fn render(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.render(false))
+        .collect();
+    texts.join("\n\n")
+}
+
+const UP: &str = "[upstreams.up]\nendpoints = [\"http://a\"]\n";
+
+fn read(text: &str) -> Result<Settings, Vec<Problem>> {
+    let text = format!("{UP}{text}");
+    let files = [SourceFile::new("config/seawall.toml", &text)];
+    load(&files, &|_| None).map(|loaded| loaded.settings)
+}
+
+/// What is said of a `seawall.toml` that begins with `UP`.
+fn errors(text: &str) -> String {
+    render(&read(text).expect_err("it has errors"))
+}
+
+fn settings(text: &str) -> Settings {
+    read(text).unwrap_or_else(|problems| panic!("{}", render(&problems)))
+}
+
+/// The route `x` with these keys, after these defaults.
+fn route(defaults: &str, keys: &str) -> RouteSettings {
+    let text =
+        format!("[defaults]\n{defaults}\n[routes.x]\npath = \"/x\"\nupstream = \"up\"\n{keys}\n");
+    settings(&text).routes.remove(0)
+}
+
+#[test]
+fn limits() {
+    insta::assert_snapshot!(errors(
+        r#"[routes.values]
+path = "/a"
+upstream = "up"
+rate_limit = { rate = "500", burst = 0, key = "clientip", dry_run = 1, max_keys = 99999999 }
+concurrency = { max = 0, queue = -1, queue_timeout = "0s" }
+[routes.incomplete]
+path = "/b"
+upstream = "up"
+rate_limit = { burst = 5, ky = "route" }
+concurrency = {}
+[routes.forms]
+path = "/c"
+upstream = "up"
+rate_limit = "500/s"
+concurrency = 100
+[routes.keys]
+path = "/d"
+upstream = "up"
+rate_limit = { rate = "5/s", key = "header:" }
+[routes.near]
+path = "/e"
+upstream = "up"
+rate_limit = { rate = "0/s", key = "x-player" }
+"#
+    ));
+}
+
+#[test]
+fn incomplete_tables_of_the_defaults_are_errors_of_the_routes_that_have_them() {
+    insta::assert_snapshot!(errors(
+        r#"[defaults]
+rate_limit = { burst = 5 }
+concurrency = { queue = 5 }
+[routes.adds]
+path = "/a"
+upstream = "up"
+rate_limit = { rate = "5/s" }
+concurrency = { max = 5 }
+[routes.without]
+path = "/b"
+upstream = "up"
+rate_limit = "off"
+concurrency = "off"
+[routes.incomplete]
+path = "/c"
+upstream = "up"
+"#
+    ));
+}
+
+#[test]
+fn attempts() {
+    insta::assert_snapshot!(errors(
+        r#"[routes.values]
+path = "/a"
+upstream = "up"
+retry = { attempts = 0, on = ["conect", 500, "5xx", true], backoff = 25, max_backoff = "1 year", non_idempotent = "yes" }
+retry_budget = { percent = 120, min_per_second = -1, window = "500ms" }
+[routes.relations]
+path = "/b"
+upstream = "up"
+retry = { attempts = 11, on = [], backoff = "1s", max_backoff = "100ms" }
+retry_budget = { window = "2m" }
+[routes.forms]
+path = "/c"
+upstream = "up"
+retry = 3
+retry_budget = "off"
+[routes.list]
+path = "/d"
+upstream = "up"
+retry = { on = "connect", tries = 3 }
+"#
+    ));
+}
+
+#[test]
+fn breaker() {
+    insta::assert_snapshot!(errors(
+        r#"[routes.values]
+path = "/a"
+upstream = "up"
+breaker = { consecutive_failures = 0, failure_percent = 0, min_requests = 0, window = "0s", open_for = "0s", ramp = "2d" }
+[routes.words]
+path = "/b"
+upstream = "up"
+breaker = { consecutive_failures = "of", failure_percent = "50%" }
+[routes.never]
+path = "/c"
+upstream = "up"
+breaker = { consecutive_failures = "off", failure_percent = "off" }
+[routes.forms]
+path = "/d"
+upstream = "up"
+breaker = "on"
+[routes.unknown]
+path = "/e"
+upstream = "up"
+breaker = { failures = 5 }
+"#
+    ));
+}
+
+#[test]
+fn client_retry_budget_and_auto_kill() {
+    insta::assert_snapshot!(errors(
+        r#"[routes.without_mode]
+path = "/a"
+upstream = "up"
+client_retry_budget = { percent = 20 }
+auto_kill = { above = "2000/s" }
+[routes.values]
+path = "/b"
+upstream = "up"
+kill_switch = { mode = "drop" }
+client_retry_budget = { percent = -1 }
+auto_kill = { above = 2000, for = "0s", mode = "off", hold = "0s" }
+[routes.incomplete]
+path = "/c"
+upstream = "up"
+kill_switch = { mode = "drop" }
+client_retry_budget = {}
+auto_kill = { mode = "drop" }
+[routes.core]
+path = "/d"
+upstream = "up"
+tier = "core"
+owner = "core-team"
+auto_kill = { above = "2000/s", mode = "drop" }
+[routes.mode_is_wrong]
+path = "/e"
+upstream = "up"
+kill_switch = { mode = "dorp" }
+client_retry_budget = { percent = 20 }
+auto_kill = { above = "2000/s" }
+"#
+    ));
+}
+
+#[test]
+fn split() {
+    insta::assert_snapshot!(errors(
+        r#"[routes.values]
+path = "/a"
+split = [{ upstream = "upp", weight = 1 }, { upstream = "up", weight = -1 }]
+[routes.incomplete]
+path = "/b"
+split = [{ upstream = "up" }, { weight = 1 }, "up", { upstream = "up", weight = 1, wieght = 2 }]
+[routes.twice]
+path = "/c"
+split = [{ upstream = "up", weight = 1 }, { upstream = "up", weight = 2 }]
+[routes.nothing]
+path = "/d"
+split = [{ upstream = "up", weight = 0 }]
+[routes.empty]
+path = "/e"
+split = []
+[routes.form]
+path = "/f"
+split = { up = 95 }
+[routes.both]
+path = "/g"
+upstream = "up"
+split = [{ upstream = "up", weight = 1 }]
+[routes.every]
+path = "/h"
+upstream = "up"
+split = [{ upstream = "up", weight = 1 }]
+respond = {}
+"#
+    ));
+}
+
+#[test]
+fn split_of_the_defaults() {
+    insta::assert_snapshot!(errors(
+        r#"[defaults]
+split = [{ upstream = "other", weight = 1 }, { upstream = "up", weight = 1 }]
+upstream = "up"
+[routes.mock]
+path = "/a"
+respond = {}
+"#
+    ));
+}
+
+#[test]
+fn upstream_policies() {
+    insta::assert_snapshot!(errors(
+        r#"[upstreams.values]
+endpoints = ["http://a"]
+balance = "least-requests"
+slow_start = 10
+health = { path = "healthz", interval = "10ms", healthy = 0, unhealthy = 2000, panic_percent = "50%" }
+outlier = { consecutive_failures = 0, ejection = "0s", max_ejected_percent = 101 }
+concurrency = "adaptiv"
+[upstreams.near]
+endpoints = ["http://a"]
+balance = "header:x-player-id"
+health = { interval = "2s" }
+outlier = "on"
+concurrency = 0
+[upstreams.header]
+endpoints = ["http://a"]
+balance = "hash:header:"
+health = { path = "http://a/healthz", timeout = "1s" }
+concurrency = "50"
+[upstreams.number]
+endpoints = ["http://a"]
+balance = 1
+health = {}
+concurrency = true
+"#
+    ));
+}
+
+#[test]
+fn srv_endpoints() {
+    insta::assert_snapshot!(errors(
+        r#"[upstreams.port]
+endpoints = ["http+srv://_stats._tcp.internal:80"]
+[upstreams.path]
+endpoints = ["http+srv://_stats._tcp.internal/stats"]
+[upstreams.address]
+endpoints = ["http+srv://127.0.0.1", "http+srv://[::1]"]
+[upstreams.twice]
+endpoints = ["http+srv://_a._tcp.b", "http+srv://_a._tcp.b", "http://_a._tcp.b"]
+[upstreams.scheme]
+endpoints = ["srv://_a._tcp.b"]
+"#
+    ));
+}
+
+#[test]
+fn more_endpoints_than_can_be_chosen_are_an_error() {
+    let endpoints = |number: usize| {
+        let all: Vec<String> = (0..number).map(|n| format!("\"http://e{n}\"")).collect();
+        format!("[upstreams.many]\nendpoints = [{}]\n", all.join(", "))
+    };
+    assert_eq!(
+        settings(&endpoints(1024)).upstreams["many"].endpoints.len(),
+        1024
+    );
+    let said = read(&endpoints(1025)).unwrap_err();
+    assert_eq!(said.len(), 1);
+    assert_eq!(
+        said[0].message,
+        "expected at most 1024 endpoints, found 1025"
+    );
+}
+
+#[test]
+fn limits_are_off_unless_written_and_retries_on() {
+    let plain = route("", "");
+    assert_eq!((plain.rate_limit, plain.concurrency), (None, None));
+    assert_eq!(
+        (plain.breaker, plain.client_retry_budget, plain.auto_kill),
+        (None, None, None)
+    );
+    let on = Triggers::new(&[Trigger::Connect, Trigger::Reset]);
+    assert_eq!((plain.retry.attempts, plain.retry.on), (2, on));
+    assert_eq!(plain.retry_budget.share, Share::from_percent(20.0).unwrap());
+    let up = &settings("").upstreams["up"];
+    assert_eq!(
+        (up.balance.method, up.concurrency),
+        (Method::LeastRequest, UpstreamLimit::Off)
+    );
+    assert_eq!(up.balance.slow_start, Duration::from_secs(10));
+    assert!(up.health.is_none() && up.outlier.is_none());
+}
+
+#[test]
+fn a_burst_that_is_not_written_is_one_second_of_the_rate() {
+    for (rate, burst) in [
+        ("500/s", 500),
+        ("30/m", 1),
+        ("600/m", 10),
+        ("10/h", 1),
+        ("7200/h", 2),
+    ] {
+        let limit = route("", &format!("rate_limit = {{ rate = \"{rate}\" }}"))
+            .rate_limit
+            .unwrap();
+        assert_eq!(
+            (limit.rate.to_string(), limit.burst),
+            (rate.to_owned(), burst)
+        );
+        assert_eq!(
+            (limit.key, limit.max_keys, limit.dry_run),
+            (RateKey::ClientIp, 65_536, false)
+        );
+    }
+}
+
+#[test]
+fn tables_merge_key_by_key_and_off_leaves_them_out() {
+    let defaults = r#"
+rate_limit = { rate = "5/s", key = "route" }
+concurrency = { max = 5, queue = 6 }
+retry = { attempts = 3, on = ["timeout", 503] }
+retry_budget = { percent = 10 }
+breaker = { open_for = "5s", failure_percent = "off" }
+kill_switch = { mode = "drop", restore = "7s" }
+client_retry_budget = { percent = 30 }
+auto_kill = { above = "9/s", hold = "1m" }"#;
+    let x = route(
+        defaults,
+        r#"rate_limit = { rate = "9/s" }
+concurrency = { max = 9 }
+retry = { non_idempotent = true }
+retry_budget = { window = "30s" }
+breaker = { ramp = "0s" }
+client_retry_budget = { percent = 5 }
+auto_kill = { mode = "archive" }"#,
+    );
+    let limit = x.rate_limit.unwrap();
+    assert_eq!(
+        (limit.rate.to_string(), limit.key),
+        ("9/s".to_owned(), RateKey::Route)
+    );
+    let gate = x.concurrency.unwrap();
+    assert_eq!(
+        (gate.max, gate.queue, gate.queue_timeout),
+        (9, 6, Duration::from_millis(100))
+    );
+    assert_eq!((x.retry.attempts, x.retry.resend), (3, Resend::All));
+    assert_eq!(
+        x.retry.on,
+        Triggers::new(&[Trigger::Timeout, Trigger::Unavailable])
+    );
+    assert_eq!(
+        (x.retry_budget.share.percent(), x.retry_budget.window),
+        (10.0, Duration::from_secs(30))
+    );
+    let breaker = x.breaker.unwrap();
+    assert_eq!(
+        (breaker.ratio, breaker.consecutive_failures),
+        (None, Some(10))
+    );
+    assert_eq!(
+        (breaker.open_for, breaker.ramp),
+        (Duration::from_secs(5), Duration::ZERO)
+    );
+    assert_eq!(x.client_retry_budget.unwrap().share.percent(), 5.0);
+    let auto = x.auto_kill.unwrap();
+    assert_eq!(
+        (auto.mode, auto.spec.above.to_string()),
+        (Mode::Archive, "9/s".to_owned())
+    );
+    assert_eq!(
+        (auto.spec.hold, auto.spec.restore),
+        (Duration::from_secs(60), Duration::from_secs(7))
+    );
+
+    let off = [
+        "rate_limit",
+        "concurrency",
+        "retry",
+        "breaker",
+        "client_retry_budget",
+        "auto_kill",
+    ];
+    let off = off.map(|key| format!("{key} = \"off\"")).join("\n");
+    let x = route(defaults, &off);
+    assert_eq!(
+        (x.rate_limit, x.concurrency, x.retry.attempts),
+        (None, None, 1)
+    );
+    assert_eq!(
+        (x.breaker, x.client_retry_budget, x.auto_kill),
+        (None, None, None)
+    );
+    // Off by default, and on again where a route says how.
+    let x = route(
+        &off,
+        "rate_limit = { rate = \"1/s\" }\nbreaker = {}\nretry = {}",
+    );
+    assert!(x.rate_limit.is_some() && x.breaker.is_some() && x.concurrency.is_none());
+    assert_eq!(x.retry, RetrySpec::default());
+}
+
+#[test]
+fn a_longer_backoff_raises_the_bound_that_is_not_written() {
+    let retry = route("", "retry = { backoff = \"2s\" }").retry;
+    assert_eq!(
+        (retry.backoff, retry.max_backoff),
+        (Duration::from_secs(2), Duration::from_secs(2))
+    );
+    let retry = route("", "retry = { backoff = \"0s\" }").retry;
+    assert_eq!(
+        (retry.backoff, retry.max_backoff),
+        (Duration::ZERO, Duration::from_millis(250))
+    );
+}
+
+#[test]
+fn what_kills_by_itself_passes_by_core_routes_and_answers_of_the_gateway() {
+    let defaults = "kill_switch = { mode = \"drop\" }\nauto_kill = { above = \"9/s\" }";
+    assert!(route(defaults, "").auto_kill.is_some());
+    assert!(route(defaults, "tier = \"core\"").auto_kill.is_none());
+    let text = "[defaults]\nclient_retry_budget = { percent = 5 }\n\
+                [routes.mock]\npath = \"/mock\"\nrespond = {}\n";
+    assert!(settings(text).routes[0].client_retry_budget.is_none());
+}
+
+#[test]
+fn a_route_has_its_own_target_and_not_that_of_the_defaults() {
+    let text = r#"[upstreams.next]
+endpoints = ["http+srv://_next._tcp.internal"]
+balance = "hash:header:x-player-id"
+health = { path = "/healthz?deep=1", panic_percent = 25 }
+concurrency = "adaptive"
+slow_start = "0s"
+[defaults]
+split = [{ upstream = "up", weight = 95 }, { upstream = "next", weight = 5 }]
+[routes.divided]
+path = "/a"
+[routes.mock]
+path = "/b"
+respond = {}
+[routes.whole]
+path = "/c"
+upstream = "next"
+"#;
+    let settings = settings(text);
+    let targets: Vec<&Target> = settings.routes.iter().map(|route| &route.target).collect();
+    assert!(
+        matches!(targets[..], [Target::Split(parts), Target::Respond(_), Target::Upstream(_)]
+        if parts.iter().map(|part| part.weight).eq([95, 5]))
+    );
+    let next = &settings.upstreams["next"];
+    assert_eq!(
+        (next.endpoints[0].kind, next.endpoints[0].port),
+        (EndpointKind::Srv, 0)
+    );
+    assert_eq!(
+        (next.balance.method, &next.hash),
+        (
+            Method::Hash,
+            &Sticky::Header("x-player-id".parse().unwrap())
+        )
+    );
+    assert_eq!(
+        (next.balance.panic.percent(), next.balance.slow_start),
+        (25.0, Duration::ZERO)
+    );
+    assert_eq!(next.health.as_ref().unwrap().path, "/healthz?deep=1");
+    assert!(matches!(next.concurrency, UpstreamLimit::Adaptive(_)));
+}
