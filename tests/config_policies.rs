@@ -495,3 +495,80 @@ upstream = "next"
     assert_eq!(next.health.as_ref().unwrap().path, "/healthz?deep=1");
     assert!(matches!(next.concurrency, UpstreamLimit::Adaptive(_)));
 }
+
+/// What is warned of in a `seawall.toml` that begins with `UP` and has no errors.
+fn warnings(text: &str) -> String {
+    let text = format!("{UP}{text}");
+    let files = [SourceFile::new("config/seawall.toml", &text)];
+    render(&load(&files, &|_| None).expect("only warnings").warnings)
+}
+
+#[test]
+fn warnings_say_which_limits_do_not_do_what_they_seem_to() {
+    insta::assert_snapshot!(warnings(
+        r#"[routes.never]
+path = "/a"
+upstream = "up"
+retry = { on = ["timeout"] }
+[routes.as_long]
+path = "/b"
+upstream = "up"
+timeout = "2s"
+attempt_timeout = "2s"
+retry = { on = ["reset", "timeout"] }
+[routes.mock]
+path = "/c"
+respond = {}
+retry = {}
+breaker = {}
+retry_budget = { percent = 5 }
+[routes.hollow]
+path = "/d"
+upstream = "up"
+auto_kill = { above = "2000/s", mode = "drop" }
+"#
+    ));
+}
+
+#[test]
+fn what_does_what_it_says_is_not_warned_of() {
+    let text = r#"[defaults]
+retry = { on = ["timeout"] }
+breaker = {}
+auto_kill = { above = "2000/s", mode = "reject" }
+rate_limit = { rate = "5/s" }
+[routes.short]
+path = "/a"
+upstream = "up"
+attempt_timeout = "1s"
+[routes.once]
+path = "/b"
+upstream = "up"
+retry = { attempts = 1 }
+[routes.mock]
+path = "/c"
+respond = {}
+breaker = "off"
+"#;
+    assert_eq!(warnings(text), "");
+}
+
+#[test]
+fn rate_limits_that_take_much_memory_together_are_warned_of() {
+    let text = |number: usize, limit: &str| {
+        let mut text = format!("[defaults]\nupstream = \"up\"\nrate_limit = {limit}\n");
+        for route in 0..number {
+            text += &format!("[routes.r{route}]\npath = \"/r{route}\"\n");
+        }
+        text
+    };
+    let keyed = "{ rate = \"5/s\", max_keys = 4000000 }";
+    assert_eq!(warnings(&text(4, keyed)), "");
+    let said = warnings(&text(5, keyed));
+    let expected = "the rate limits of 5 routes take up to 305MiB of memory together";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(
+        warnings(&text(5, "{ rate = \"5/s\", key = \"route\" }")),
+        ""
+    );
+}

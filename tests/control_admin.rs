@@ -122,6 +122,49 @@ fn routes_show_policies_their_switch_and_live_figures() {
 }
 
 #[test]
+fn routes_show_what_limits_them() {
+    let limits = "rate_limit = { rate = \"30/m\", key = \"route\" }\n\
+                  concurrency = { max = 5, queue = 2 }\n\
+                  retry = { on = [\"timeout\", 503], backoff = \"0s\" }\n\
+                  retry_budget = { percent = 12.5 }\n\
+                  breaker = { failure_percent = \"off\", ramp = \"1s\" }\n\
+                  auto_kill = { above = \"2000/s\", mode = \"drop\" }\n";
+    let structure = route("limits-a", "standard") + limits + &route("limits-b", "core");
+    let gateway = Gateway::start(&structure, "[kill]\n");
+    let (_, _, body) = get(gateway.admin, "/api/v1/routes");
+    let routes: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let limited = &routes[0]["policies"];
+    let expected = serde_json::json!({
+        "rate_limit": { "rate": "30/m", "burst": 1, "key": "route", "max_keys": null, "dry_run": false },
+        "concurrency": { "max": 5, "queue": 2, "queue_timeout_ms": 100 },
+        "retry": {
+            "attempts": 2, "on": ["timeout", "503"], "backoff_ms": 0, "max_backoff_ms": 250,
+            "non_idempotent": false,
+        },
+        "retry_budget": { "percent": 12.5, "min_per_second": 1, "window_ms": 10_000 },
+        "breaker": {
+            "consecutive_failures": 10, "failure_percent": null, "min_requests": null,
+            "window_ms": null, "open_for_ms": 30_000, "ramp_ms": 1000,
+        },
+        "client_retry_budget": null,
+        "auto_kill": { "above": "2000/s", "for_ms": 5000, "mode": "drop", "hold_ms": 600_000 },
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&limited[key], value, "{key}");
+    }
+    let free = &routes[1]["policies"];
+    for key in [
+        "rate_limit",
+        "concurrency",
+        "breaker",
+        "client_retry_budget",
+        "auto_kill",
+    ] {
+        assert!(free[key].is_null(), "{key}");
+    }
+}
+
+#[test]
 fn connections_are_counted() {
     let gateway = Gateway::start(&route("count-a", "core"), "[kill]\n");
     let open = || gateway.live.metrics.open_connections(ListenerKind::Admin);

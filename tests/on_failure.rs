@@ -261,7 +261,7 @@ fn a_client_that_leaves_before_its_body_is_whole_is_aborted() {
     let mut client = gateway.connect();
     client.send("POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nhalf");
     let attempts = [("upstream", "u")];
-    gateway.wait_metric("seawall_upstream_attempts_total", &attempts, 1.0);
+    gateway.wait_metric("seawall_upstream_attempts_total", &attempts, 2.0);
     drop(client);
     gateway.wait_metric(KILLED, &outcome("aborted"), 1.0);
     assert_eq!(gateway.metric(KILLED, &[]), 1.0);

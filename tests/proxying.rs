@@ -172,7 +172,7 @@ fn requests_are_spread_over_the_endpoints_in_turn() {
     let urls = upstreams.each_ref().map(Upstream::url);
     let gateway = Gateway::start(
         &Config::new()
-            .endpoints("u", &urls, "")
+            .endpoints("u", &urls, "balance = \"round-robin\"")
             .route("any", "path = \"/{*rest}\"\nupstream = \"u\""),
     );
     let mut client = gateway.connect();

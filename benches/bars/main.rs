@@ -19,6 +19,7 @@ mod drain;
 mod endpoint;
 mod gateway;
 mod journal;
+mod keys;
 mod kill;
 mod layout;
 mod load;
@@ -26,9 +27,13 @@ mod memory;
 #[path = "../../tests/support/name_server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests use all of it")]
 mod name_server;
+mod openloop;
+mod overload;
+mod peers;
 mod policies;
 mod reload;
 mod replay;
+mod servers;
 mod swarm;
 mod throw;
 mod traffic;
@@ -63,6 +68,8 @@ bars (all, when none is named):
   journal        records a second with fsync beside a plain writer; time to the acknowledgement
   disk           another route while the journal's disk is full or read-only, the store away; needs root
   memory         1,000 clients send 1 MiB each into the archive: resident memory
+  overload       five times as much as the upstream serves, in three tiers, beside HAProxy and nginx
+  keys           1,000,000 rate limit keys: resident memory
   policies       CPU of a request with every policy over one without
   replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
 
@@ -120,7 +127,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 14] = [
+const BARS: [(&str, Bar); 16] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -133,6 +140,8 @@ const BARS: [(&str, Bar); 14] = [
     ("journal", journal::measure),
     ("disk", disk::measure),
     ("memory", memory::measure),
+    ("overload", overload::measure),
+    ("keys", keys::measure),
     ("policies", policies::measure),
     ("replay", replay::measure),
 ];
@@ -141,6 +150,7 @@ const BARS: [(&str, Bar); 14] = [
 enum Order {
     Help,
     Serve(String),
+    ServeAtCapacity(String),
     Measure {
         bars: Vec<(&'static str, Bar)>,
         binary: PathBuf,
@@ -173,6 +183,13 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Order::ServeAtCapacity(capacity) => match servers::serve(&capacity) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("servers {capacity}: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Order::Measure { bars, binary } => run(&bars, &binary),
     }
 }
@@ -190,6 +207,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Order, String> {
                     .next()
                     .map(Order::Serve)
                     .ok_or_else(|| "--serve needs an address".into());
+            }
+            "--servers" => {
+                return args
+                    .next()
+                    .map(Order::ServeAtCapacity)
+                    .ok_or_else(|| "--servers needs a capacity".into());
             }
             "--bin" => binary = Some(args.next().ok_or("--bin needs a path")?.into()),
             name => match BARS.iter().find(|(known, _)| *known == name) {

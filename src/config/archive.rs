@@ -270,6 +270,9 @@ mod tests {
         let may = |text: &str| settings(text).may_archive();
         assert!(!may(&route("kill_switch = { mode = \"drop\" }")));
         assert!(may(&route("kill_switch = { mode = \"archive\" }")));
+        let auto = |mode| format!("auto_kill = {{ above = \"9/s\", mode = \"{mode}\" }}");
+        assert!(may(&route(&auto("archive"))));
+        assert!(!may(&route(&auto("drop"))));
         assert!(may(&format!("{}[archive]\n", route(""))));
         let plan = |mode: &str| format!("{}[plans.p]\nkill = {{ x = \"{mode}\" }}\n", route(""));
         assert!(may(&plan("archive")));

@@ -39,6 +39,7 @@ mod upstream_policies;
 mod upstreams;
 mod validate;
 mod value;
+mod warnings;
 mod when;
 
 pub use edit::{Change, Difference, EditError, Edited, edit};

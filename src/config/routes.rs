@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method};
 
 use super::answer::{kill_switch, on_failure};
 use super::attempts::{breaker, retry, retry_budget};
@@ -19,8 +18,9 @@ use super::settings::{HostRewrite, RouteSettings, Target};
 use super::target::{default_target, target};
 use super::tree::{Entry, Node, Place, Table};
 use super::value::{bad_name, describe, expected, none_of, positive_duration, size, text, words};
+use super::warnings::{warn, warn_of_memory};
 use crate::matching::{HostPattern, MatchSpec, PathPattern, PathTemplate};
-use crate::policy::kill::{AnswerSpec, Mode};
+use crate::policy::kill::Mode;
 use crate::upstream::UpstreamSpec;
 use crate::vocab::{ByteSize, Tier, format_duration};
 
@@ -77,45 +77,8 @@ pub(super) fn routes<'a>(
         warn(&route, &settings);
         routes.push(settings);
     }
+    warn_of_memory(cursor, &routes);
     routes
-}
-
-fn warn(cursor: &Cursor<'_>, route: &RouteSettings) {
-    if route.tier == Tier::Core && route.owner.is_none() {
-        let complaint = Complaint::new("a core route without an owner")
-            .hint("add owner = \"...\": who is called when it breaks");
-        cursor
-            .report
-            .warning(cursor.place, cursor.path.to_string(), complaint);
-    }
-    let switch = &route.kill_switch;
-    let silent = matches!(switch.mode, Some(Mode::Drop | Mode::Archive));
-    if silent && is_hollow(route, &switch.answer) {
-        let key = cursor.path.join("kill_switch").to_string();
-        cursor
-            .report
-            .warning(cursor.place_of("kill_switch"), key, hollow(&route.name));
-    }
-}
-
-/// Whether a dropped GET would be answered with 200 and nothing, which clients take for data.
-pub(super) fn is_hollow(route: &RouteSettings, answer: &AnswerSpec) -> bool {
-    let methods = &route.matches.methods;
-    let gets = methods.is_empty() || methods.contains(&Method::GET);
-    let status = answer.status.or(route.kill_switch.answer.status);
-    let body = answer
-        .body
-        .as_ref()
-        .or(route.kill_switch.answer.body.as_ref());
-    gets && status.unwrap_or(StatusCode::OK) == StatusCode::OK && body.is_none_or(Bytes::is_empty)
-}
-
-/// The warning about such an answer.
-pub(super) fn hollow(route: &str) -> Complaint {
-    let message = format!(
-        "a killed GET of the route `{route}` is answered 200 with an empty body, which clients take for data"
-    );
-    Complaint::new(message).hint("give it a body, another status, or mode \"reject\"")
 }
 
 fn table_of<'a>(cursor: &Cursor<'a>, entry: &'a Entry<'a>) -> Option<&'a Table<'a>> {

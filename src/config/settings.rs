@@ -125,10 +125,7 @@ impl Settings {
         let archives = |entry: &KillEntry| entry.position == Position::Thrown(Some(Mode::Archive));
         let mut plans = self.plans.values().flat_map(|plan| plan.values());
         self.archive.written
-            || self
-                .routes
-                .iter()
-                .any(|route| route.kill_switch.mode == Some(Mode::Archive))
+            || self.routes.iter().any(RouteSettings::may_archive)
             || plans.any(|entries| entries.iter().any(archives))
     }
 }
@@ -197,6 +194,13 @@ pub struct RouteSettings {
     pub client_retry_budget: Option<RetryBudgetSpec>,
     /// When it is killed without a person's hand; `None`: never.
     pub auto_kill: Option<AutoKill>,
+}
+
+impl RouteSettings {
+    fn may_archive(&self) -> bool {
+        let modes = [self.kill_switch.mode, self.auto_kill.map(|auto| auto.mode)];
+        modes.contains(&Some(Mode::Archive))
+    }
 }
 
 /// A route's `auto_kill`.

@@ -120,6 +120,7 @@ async fn metrics(State(shared): State<Admin>) -> Response {
     let text = aside(move || {
         shared.live.announce_switches();
         shared.live.announce_archive();
+        shared.live.announce_breakers();
         shared.live.announce_endpoints();
         shared.live.metrics.exposition()
     })

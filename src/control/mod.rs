@@ -23,6 +23,7 @@ mod kill_api;
 mod ledger;
 mod listing;
 mod observed;
+mod policies;
 mod reload;
 pub mod replay;
 mod reports;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::figures::{Figures, RouteFigures};
+use super::policies::{PolicyReport, policies};
 use super::status::rfc3339;
-use crate::config::{HostRewrite, RouteSettings, Target};
+use crate::config::Target;
+use crate::policy::breaker::Forced;
 use crate::policy::clause::{Clause, KillOrder};
 use crate::policy::rules::Rules;
 use crate::policy::share::Share;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Branch, Route, Snapshot};
 use crate::vocab::Clock;
 
 /// One element of `/api/v1/routes`.
@@ -26,6 +28,8 @@ pub(super) struct RouteReport<'a> {
     target: TargetReport<'a>,
     policies: PolicyReport,
     kill: Option<KillReport<'a>>,
+    /// Where it has one, or a hand holds it.
+    breakers: Vec<BreakerReport<'a>>,
     observe: Vec<String>,
     in_flight: i64,
     figures: RouteFigures,
@@ -51,16 +55,11 @@ enum TargetReport<'a> {
     },
 }
 
-/// Times in milliseconds; `None` where there is no bound.
+/// A breaker between the route and one of its upstreams.
 #[derive(Debug, Serialize)]
-struct PolicyReport {
-    timeout_ms: u64,
-    attempt_timeout_ms: Option<u64>,
-    stream_idle_timeout_ms: Option<u64>,
-    max_body: Option<u64>,
-    path_rewrite: bool,
-    host_rewrite: String,
-    kill_switch_mode: Option<&'static str>,
+struct BreakerReport<'a> {
+    upstream: &'a str,
+    state: &'static str,
 }
 
 /// The switch that decides now.
@@ -87,14 +86,15 @@ pub(super) fn routes_report<'a>(snapshot: &'a Snapshot, figures: &Figures) -> Ve
     let report = |route: &'a Route| {
         let rules = snapshot.rules(route.id);
         let kill = rules.and_then(|rules| kill(rules, now));
-        report(route, kill, figures)
+        let forced = snapshot.board.forced_breaker(route.id);
+        report(route, (kill, breakers(route, forced)), figures)
     };
     routes.map(report).collect()
 }
 
 fn report<'a>(
     route: &'a Route,
-    kill: Option<KillReport<'a>>,
+    (kill, breakers): (Option<KillReport<'a>>, Vec<BreakerReport<'a>>),
     figures: &Figures,
 ) -> RouteReport<'a> {
     let spec = &route.spec;
@@ -116,12 +116,26 @@ fn report<'a>(
         runbook: spec.runbook.as_deref(),
         impact: spec.impact.as_deref(),
         target: target(&spec.target),
-        policies: policies(route, spec),
+        policies: policies(route),
         kill,
+        breakers,
         observe: spec.observe.iter().map(ToString::to_string).collect(),
         in_flight: route.metrics.in_flight(),
         figures: figures.of(&spec.name).unwrap_or_default(),
     }
+}
+
+fn breakers<'a>(route: &'a Route, forced: Option<Forced>) -> Vec<BreakerReport<'a>> {
+    if route.spec.breaker.is_none() && forced.is_none() {
+        return Vec::new();
+    }
+    let now = Clock::uptime(Clock::now());
+    let branches = route.branches.iter();
+    let report = |branch: &'a Branch| BreakerReport {
+        upstream: &branch.upstream.spec.name,
+        state: route.breaker_position(branch, forced, now).as_str(),
+    };
+    branches.map(report).collect()
 }
 
 fn target(target: &Target) -> TargetReport<'_> {
@@ -135,23 +149,6 @@ fn target(target: &Target) -> TargetReport<'_> {
             status: respond.status.as_u16(),
             body_bytes: respond.body.len(),
         },
-    }
-}
-
-fn policies(route: &Route, spec: &RouteSettings) -> PolicyReport {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).ok();
-    PolicyReport {
-        timeout_ms: ms(spec.timeout).unwrap_or(u64::MAX),
-        attempt_timeout_ms: spec.attempt_timeout.and_then(ms),
-        stream_idle_timeout_ms: ms(route.stream_idle_timeout),
-        max_body: spec.max_body.map(|size| size.0),
-        path_rewrite: spec.path_rewrite.is_some(),
-        host_rewrite: match &spec.host_rewrite {
-            HostRewrite::Keep => "keep".to_owned(),
-            HostRewrite::Upstream => "upstream".to_owned(),
-            HostRewrite::Name(name) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
-        },
-        kill_switch_mode: spec.kill_switch.mode.map(|mode| mode.as_str()),
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Outlier {
     streak: AtomicU32,
     /// In milliseconds.
     failed_at: AtomicU64,
+    /// The last return that was told, in milliseconds.
+    told: AtomicU64,
 }
 
 /// How long a failure makes an endpoint look busy.
@@ -208,6 +210,21 @@ impl Outlier {
         Ejection::Ejected { time }
     }
 
+    /// When it came back, to whoever asks first since then; for logs.
+    pub fn take_return(&self, now: Duration) -> Option<Duration> {
+        let record = Record::of(self.word.load(SeqCst));
+        if record.back == 0 || record.is_out(millis(now)) || record.phase == Phase::Claimed {
+            return None;
+        }
+        let told = self.told.load(SeqCst);
+        let first = told != record.back
+            && self
+                .told
+                .compare_exchange(told, record.back, SeqCst, SeqCst)
+                .is_ok();
+        first.then(|| Duration::from_millis(record.back))
+    }
+
     /// Whether it was never out.
     pub(super) fn is_in_since_ever(&self) -> bool {
         Record::of(self.word.load(SeqCst)).back == 0
@@ -277,6 +294,19 @@ mod tests {
         assert_eq!(all[0].standing(at(30)), Standing::Out { until: at(31) });
         let since = Some(at(31));
         assert_eq!(all[0].standing(at(31)), Standing::In { since });
+    }
+
+    #[test]
+    fn a_return_is_told_once() {
+        let all = some(2);
+        assert_eq!(all[0].take_return(at(1)), None);
+        fail(&all, 0, 5, at(1));
+        assert_eq!(all[0].take_return(at(30)), None);
+        assert_eq!(all[0].take_return(at(31)), Some(at(31)));
+        assert_eq!(all[0].take_return(at(32)), None);
+        fail(&all, 0, 5, at(40));
+        assert_eq!(all[0].take_return(at(99)), None);
+        assert_eq!(all[0].take_return(at(200)), Some(at(100)));
     }
 
     #[test]

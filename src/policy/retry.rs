@@ -110,6 +110,12 @@ impl Triggers {
         Triggers(bits.fold(0, |set, bit: u8| set | bit))
     }
 
+    /// Those in the set, in the order of [`Trigger::ALL`].
+    pub fn listed(self) -> impl Iterator<Item = Trigger> {
+        let held = move |trigger: &Trigger| self.holds(*trigger);
+        Trigger::ALL.into_iter().filter(held)
+    }
+
     fn holds(self, trigger: Trigger) -> bool {
         self.0 & 1 << trigger as u8 != 0
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::clause::{Clause, KillOrder, Origin, clauses};
 use super::ending::{Fading, ahead, ended};
 use super::kill::{KillSettings, KillSwitchSpec, Mode};
-use super::share::{self, Share, Sticky};
+use super::share::{Share, Sticky};
 use crate::matching::{Asker, When};
 use crate::vocab::Tier;
 
@@ -243,14 +243,7 @@ impl Rules {
     }
 
     pub(super) fn hash(&self, asker: &Asker<'_>, request_id: &[u8]) -> u64 {
-        match &self.sticky {
-            Sticky::ClientIp => share::hash_ip(asker.client),
-            Sticky::Header(name) => match asker.headers.get(name) {
-                Some(value) => share::hash(value.as_bytes()),
-                None => share::hash_ip(asker.client),
-            },
-            Sticky::Request => share::hash(request_id),
-        }
+        self.sticky.hash(asker.headers, request_id, || asker.client)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 /// What tells clients apart for `percent`: requests that agree in it share their fate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,25 @@ pub enum Sticky {
     Header(HeaderName),
     /// The request id: each request has a fate of its own.
     Request,
+}
+
+impl Sticky {
+    /// The hash of what it names. `client` is asked for the client's address, if it is needed.
+    pub fn hash(
+        &self,
+        headers: &HeaderMap,
+        request_id: &[u8],
+        client: impl FnOnce() -> IpAddr,
+    ) -> u64 {
+        match self {
+            Sticky::ClientIp => hash_ip(client()),
+            Sticky::Header(name) => match headers.get(name) {
+                Some(value) => hash(value.as_bytes()),
+                None => hash_ip(client()),
+            },
+            Sticky::Request => hash(request_id),
+        }
+    }
 }
 
 impl fmt::Display for Sticky {

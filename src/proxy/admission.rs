@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::Request;
 
 use super::absorb::Taken;
-use super::attempt::{Seen, Unanswered};
+use super::attempt::Unanswered;
 use super::exchange::Exchange;
 use super::headers;
 use super::refusal::Refusal;
@@ -130,10 +130,7 @@ pub(super) async fn enter_upstream(
         route: route.id,
         branch: exchange.branch as u32,
     };
-    let shed = Unanswered {
-        reason: Reason::Overloaded,
-        seen: Seen::Never,
-    };
+    let shed = Unanswered::unseen(Reason::Overloaded);
     let permit = match Gate::enter_within(gate, part) {
         Entry::Admitted(permit) => permit,
         Entry::Full(_) => return Err(shed),

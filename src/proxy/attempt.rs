@@ -1,11 +1,11 @@
-//! Attempts at an upstream: an endpoint, a connection, the request sent, the response head.
+//! One attempt at an upstream: a connection to an endpoint, the request sent, the response head.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::absorb::Taken;
@@ -13,19 +13,19 @@ use super::budget::{Budget, TimedOut, within};
 use super::exchange::Exchange;
 use super::headers;
 use super::learn;
-use super::refusal::{CLOSE, Refusal};
-use super::reply::ReplyBody;
-use super::resend::{Copy, resendable, take};
+use super::refusal::Refusal;
+use super::resend::{Original, take};
 use super::switch;
 use crate::config::HostRewrite;
-use crate::policy::balance::Tried;
-use crate::snapshot::{Branch, Route};
+use crate::policy::endpoint::Busy;
+use crate::policy::retry::Remains;
+use crate::snapshot::Route;
 use crate::telemetry::{AttemptOutcome, UpstreamMetrics};
 use crate::upstream::{
-    Aim, BodyFault, Connection, Endpoint, Failure, InFlight, Progress, RequestBody, ResponseBody,
-    Terms, Upstream,
+    BodyFault, Connection, Endpoint, Failure, InFlight, Progress, RequestBody, ResponseBody, Terms,
+    Upstream,
 };
-use crate::vocab::{By, Clock, Reason};
+use crate::vocab::{Clock, Reason};
 
 /// An upstream's answer, its head checked.
 pub(crate) type Answered = Response<ResponseBody>;
@@ -40,74 +40,33 @@ pub(crate) enum Got {
     Killed(Taken),
 }
 
-/// Gets a response head from the route's upstream. What waits asks the switch that holds now:
-/// after a connection was waited for, and before anything is sent once more.
-///
-/// An endpoint that cannot be connected to is passed over: nothing was sent. A pooled connection
-/// that turns out to be closed is replaced once, if the request may be sent again.
-pub(crate) async fn run(
-    exchange: &mut Exchange,
-    request: &mut Request<RequestBody>,
-    route: &Route,
-) -> Result<Got, Unanswered> {
-    let mut failure = Unanswered {
-        reason: Reason::NoEndpoint,
-        seen: Seen::Never,
-    };
-    let Some(Branch { upstream, .. }) = route.branches.get(exchange.branch) else {
-        return Err(failure);
-    };
-    let worker = Arc::clone(&exchange.worker);
-    let mut tried = Tried::default();
-    // Nothing has waited since the request began: the clock need not be read again.
-    let mut now = exchange.start;
-    for _ in 0..upstream.endpoints().len() {
-        let aim = Aim {
-            tried: &tried,
-            hash: 0,
-            random: worker.random_bits(),
-            now,
-        };
-        let Some(endpoint) = &worker.client.choose(upstream, &aim) else {
-            break;
-        };
-        let mut attempt = Attempt {
-            exchange: &mut *exchange,
-            route,
-            upstream,
-            endpoint,
-            resent: false,
-            seen: failure.seen,
-            now,
-        };
-        let stop = match attempt.at_endpoint(request).await {
-            Ok(response) => return Ok(Got::Answer(response)),
-            Err(stop) => stop,
-        };
-        failure.seen = attempt.seen;
-        failure.reason = match stop {
-            Stop::Killed(taken) => return Ok(Got::Killed(taken)),
-            Stop::Failed(reason) => reason,
-        };
-        if failure.reason != Reason::ConnectFailed {
-            return Err(failure);
-        }
-        tried.add(&**endpoint);
-        now = Clock::now();
-    }
-    Err(failure)
-}
-
 /// That there is no response head, and why.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unanswered {
     pub(crate) reason: Reason,
     pub(crate) seen: Seen,
+    /// When the client may come back, if that is known.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Unanswered {
+    /// No upstream has seen the request.
+    pub(crate) fn unseen(reason: Reason) -> Unanswered {
+        Unanswered {
+            reason,
+            seen: Seen::Never,
+            retry_after: None,
+        }
+    }
 }
 
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Refusal {
-        unanswered.reason.into()
+        let refusal = Refusal::from(unanswered.reason);
+        Refusal {
+            retry_after: unanswered.retry_after.unwrap_or(refusal.retry_after),
+            ..refusal
+        }
     }
 }
 
@@ -121,31 +80,51 @@ pub(crate) enum Seen {
 }
 
 /// Why an endpoint gave no response head.
-enum Stop {
-    Failed(Reason),
+pub(super) enum Stop {
+    Failed(Broken),
     Killed(Taken),
 }
 
+/// How an attempt failed, and what it left of its request.
+pub(super) struct Broken {
+    pub(super) reason: Reason,
+    pub(super) remains: Remains,
+}
+
+/// Nothing was sent.
 impl From<Reason> for Stop {
     fn from(reason: Reason) -> Stop {
-        Stop::Failed(reason)
+        let remains = Remains::Unsent;
+        Stop::Failed(Broken { reason, remains })
     }
 }
 
-struct Attempt<'a> {
-    exchange: &'a mut Exchange,
-    route: &'a Route,
-    upstream: &'a Arc<Upstream>,
-    endpoint: &'a Arc<Endpoint>,
-    resent: bool,
-    seen: Seen,
+pub(super) struct Attempt<'a> {
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) route: &'a Route,
+    pub(super) upstream: &'a Arc<Upstream>,
+    pub(super) endpoint: &'a Arc<Endpoint>,
+    pub(super) original: &'a mut Original,
+    /// In flight at the endpoint, from now on to the end of the response body.
+    pub(super) busy: Option<Busy>,
+    /// Sent again, after a connection that was used before turned out to be closed.
+    pub(super) resent: bool,
+    /// Counted in the exchange.
+    pub(super) counted: bool,
+    pub(super) seen: Seen,
     /// The clock when something was last waited for.
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Attempt<'_> {
-    /// Sends on pooled connections until one takes the request, else on a fresh one.
-    async fn at_endpoint(&mut self, request: &mut Request<RequestBody>) -> Result<Answered, Stop> {
+    /// Sends on pooled connections until one takes the request, else on a fresh one. One that
+    /// turns out to be closed is replaced once, if the request may be sent again. What waits asks
+    /// the switch that holds now: after a connection was waited for, and before anything is sent
+    /// once more.
+    pub(super) async fn run(
+        &mut self,
+        request: &mut Request<RequestBody>,
+    ) -> Result<Answered, Stop> {
         self.set_host(request.headers_mut());
         loop {
             let pooled = match self.resent {
@@ -162,21 +141,28 @@ impl Attempt<'_> {
                 }
             };
             let reused = connection.reused;
-            let copy = (reused && resendable(request)).then(|| Copy::of(request));
-            match (self.send(connection, request).await, copy) {
-                (Ok(response), _) => return Ok(response),
-                (Err(Failed::Unsent(back)), _) if reused => {
+            self.original.before_sending(request, reused);
+            match self.send(connection, request).await {
+                Ok(response) => return Ok(response),
+                Err(Failed::Unsent(back)) => {
                     *request = *back;
+                    if !reused {
+                        return Err(Reason::UpstreamReset.into());
+                    }
                     self.ask_switch(request)?;
                 }
-                (Err(Failed::Sent(Reason::UpstreamReset)), Some(copy)) => {
+                Err(Failed::Sent(Reason::UpstreamReset))
+                    if reused && self.original.resendable() =>
+                {
                     self.now = Clock::now();
                     self.resent = true;
-                    *request = copy.request();
+                    self.original.restore(request);
                     self.ask_switch(request)?;
                 }
-                (Err(Failed::Unsent(_)), _) => return Err(Reason::UpstreamReset.into()),
-                (Err(Failed::Sent(reason)), _) => return Err(reason.into()),
+                Err(Failed::Sent(reason)) => {
+                    let remains = self.original.remains();
+                    return Err(Stop::Failed(Broken { reason, remains }));
+                }
             }
         }
     }
@@ -209,7 +195,7 @@ impl Attempt<'_> {
         let metrics = Arc::clone(&self.upstream.metrics);
         let budget = self.budget(start);
         let whole = budget
-            .deadline(None, start)
+            .deadline(self.exchange.progress.as_deref(), start)
             .saturating_duration_since(start);
         let allowed = self.upstream.spec.connect_timeout.min(whole);
         // Boxed: seldom needed, and large.
@@ -227,12 +213,20 @@ impl Attempt<'_> {
         if reason == Reason::ConnectFailed {
             self.endpoint.rest(now);
         }
-        self.exchange.attempts += 1;
+        self.count();
         metrics.outcome(
             AttemptOutcome::Failed(reason),
             now.saturating_duration_since(start),
         );
         Err(reason)
+    }
+
+    /// One attempt, however often it is sent on connections that turn out to be closed.
+    fn count(&mut self) {
+        if !self.counted {
+            self.counted = true;
+            self.exchange.attempts += 1;
+        }
     }
 
     fn budget(&self, start: Instant) -> Budget {
@@ -253,14 +247,15 @@ impl Attempt<'_> {
         let start = self.now;
         let budget = self.budget(start);
         let mut record = AttemptRecord::begin(&self.upstream.metrics, start);
-        self.exchange.attempts += 1;
+        self.count();
+        let reused = connection.reused;
         let sent = {
             let sending = pin!(connection.send(take(request)));
             within(sending, &budget, self.exchange.progress.as_deref()).await
         };
         match sent {
             Ok(Ok(response)) => self.accept(response, connection, record),
-            Ok(Err(error)) => Err(self.failed(Failure::of(error), &mut record)),
+            Ok(Err(error)) => Err(self.failed(Failure::of(error), reused, &mut record)),
             Err(TimedOut) => {
                 self.seen = Seen::Maybe;
                 learn::timed_out(self.upstream, start);
@@ -269,11 +264,17 @@ impl Attempt<'_> {
         }
     }
 
-    fn failed(&mut self, failure: Failure, record: &mut AttemptRecord) -> Failed {
+    fn failed(&mut self, failure: Failure, reused: bool, record: &mut AttemptRecord) -> Failed {
         match failure {
             Failure::Unsent(request) => {
-                record.forget();
-                self.exchange.attempts -= 1;
+                match reused {
+                    true => {
+                        record.forget();
+                        self.counted = false;
+                        self.exchange.attempts -= 1;
+                    }
+                    false => record.reset(),
+                }
                 Failed::Unsent(request)
             }
             failure => {
@@ -300,11 +301,12 @@ impl Attempt<'_> {
         let waiting = self.exchange.progress.as_deref().map(Progress::waiting);
         let sent = learn::sent_at(self.now, waiting);
         learn::answered(self.upstream, status, (sent, now));
+        let busy = self.busy.take();
         let terms = Terms {
             keep: self.upstream.spec.keepalive,
-            progress: self.exchange.progress.clone(),
+            progress: self.original.sent(self.exchange.progress.as_ref()),
             silence: self.route.stream_idle_timeout,
-            in_flight: record.into_guard(),
+            in_flight: record.into_guard(busy),
         };
         Ok(response.map(connection.lend(self.client(), terms)))
     }
@@ -353,6 +355,11 @@ impl AttemptRecord {
         Failed::Sent(reason)
     }
 
+    /// The connection was closed as soon as it was made.
+    fn reset(&mut self) {
+        self.outcome = Some(AttemptOutcome::Failed(Reason::UpstreamReset));
+    }
+
     /// Nothing was sent: this was no attempt.
     fn forget(&mut self) {
         self.outcome = None;
@@ -369,9 +376,9 @@ impl AttemptRecord {
     }
 
     /// What remains is the response body: in flight until the guard is dropped.
-    fn into_guard(mut self) -> InFlight {
+    fn into_guard(mut self, busy: Option<Busy>) -> InFlight {
         self.counted = false;
-        InFlight::begun(Arc::clone(&self.metrics))
+        InFlight::begun(Arc::clone(&self.metrics), busy)
     }
 }
 
@@ -385,31 +392,4 @@ impl Drop for AttemptRecord {
             self.metrics.end();
         }
     }
-}
-
-/// Passes an upstream's answer on to the client.
-pub(crate) fn reply(
-    response: Answered,
-    mut exchange: Exchange,
-    method: &Method,
-) -> Response<ReplyBody> {
-    let (mut parts, body) = response.into_parts();
-    let status = parts.status;
-    exchange.answered(By::Upstream, status.as_u16());
-    let close = exchange.closes();
-    if let Some(id) = exchange.route {
-        let edits = &exchange.view.snapshot.route(id).spec.response_headers;
-        headers::edit(&mut parts.headers, edits);
-    }
-    parts
-        .headers
-        .insert(headers::X_REQUEST_ID, exchange.request_id.clone());
-    if close {
-        parts.headers.insert(header::CONNECTION, CLOSE);
-    }
-    parts.version = Version::HTTP_11;
-    let bodiless = *method == Method::HEAD
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
-    Response::from_parts(parts, ReplyBody::upstream(body, exchange, bodiless))
 }

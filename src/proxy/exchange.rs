@@ -44,6 +44,8 @@ pub(crate) struct Exchange {
     pub(super) permits: Permits,
     /// Which of the route's upstreams.
     pub(crate) branch: usize,
+    /// Hash of what the upstream's `balance = "hash:..."` names, if it does.
+    pub(crate) hash: u64,
     pub(crate) attempts: u32,
     pub(crate) sent: u64,
     /// The response was made whole; until then an end means that the client went away.
@@ -95,6 +97,7 @@ impl Exchange {
             displaced: Displaced::default(),
             permits: Permits::default(),
             branch: 0,
+            hash: 0,
             attempts: 0,
             sent: 0,
             complete: false,

@@ -68,8 +68,9 @@ pub(super) async fn run(
     let got = forward::run(exchange, request, route).await;
     let (cause, seen, end) = match got {
         Ok(Got::Killed(taken)) => {
+            // The switch reads the body itself: what is left of it, after what may have been sent.
             if let Some(copy) = copy {
-                copy.give_back(exchange, request);
+                copy.forget();
             }
             let absorbed = absorb::absorb(exchange, request, taken).await;
             return absorbed.map(Answer::Absorbed);
@@ -186,8 +187,8 @@ impl End {
         let whole = exchange.progress.as_ref().is_none_or(|p| p.done());
         match self {
             End::Answer(_) if !whole => End::None(Unanswered {
-                reason: Reason::UpstreamReset,
                 seen: Seen::Maybe,
+                ..Unanswered::unseen(Reason::UpstreamReset)
             }),
             End::Answer(response) => End::Answer(response),
             End::None(unanswered) => End::None(unanswered),

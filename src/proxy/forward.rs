@@ -4,8 +4,10 @@
 use http::Request;
 
 use super::admission::{self, Admission};
-use super::attempt::{self, Got, Unanswered};
+use super::attempt::{Got, Unanswered};
+use super::breaker;
 use super::exchange::Exchange;
+use super::retry;
 use crate::snapshot::Route;
 use crate::upstream::RequestBody;
 
@@ -15,13 +17,15 @@ pub(super) async fn run(
     request: &mut Request<RequestBody>,
     route: &Route,
 ) -> Result<Got, Unanswered> {
-    exchange.branch = route.branch(|| 0);
-    // The breaker is asked here: before anything of the upstream is taken.
+    let passing = breaker::ask(exchange, route)?;
     match admission::enter_upstream(exchange, request, route).await? {
         Admission::Admitted => {}
         Admission::Killed(taken) => return Ok(Got::Killed(taken)),
     }
-    let got = attempt::run(exchange, request, route).await;
+    let got = retry::run(exchange, request, route).await;
+    if let Some(passing) = passing {
+        passing.ended(&got);
+    }
     if got.is_err() {
         exchange.permits.leave_upstream();
     }

@@ -6,6 +6,7 @@ use http::{Request, Response, StatusCode};
 
 use super::absorb;
 use super::admission::{self, Admission};
+use super::aim;
 use super::attempt::{self, Got};
 use super::displaced::Displaced;
 use super::examine::{self, Facts};
@@ -16,7 +17,7 @@ use super::headers;
 use super::observe;
 use super::peer::Peer;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
-use super::reply::ReplyBody;
+use super::reply::{self, ReplyBody};
 use super::switch;
 use super::worker::{View, Worker};
 use crate::config::{HostRewrite, OnFailure, RespondSpec, Target};
@@ -33,7 +34,7 @@ pub(crate) async fn handle(
 ) -> Response<ReplyBody> {
     let mut exchange = Exchange::begin(worker, peer, request);
     match walk(&mut exchange, request).await {
-        Ok(Answer::Upstream(response)) => attempt::reply(response, exchange, request.method()),
+        Ok(Answer::Upstream(response)) => reply::reply(response, exchange, request.method()),
         Ok(Answer::Absorbed(absorbed)) => absorbed.answer(exchange),
         Ok(Answer::Kept(kept)) => kept.answer(exchange),
         Ok(Answer::Respond(id, close)) => respond(exchange, id, close),
@@ -176,10 +177,11 @@ pub(super) fn prepare(
     destination: (&Route, Option<String>),
 ) -> Result<(), Refusal> {
     let (route, path) = destination;
+    aim::take(exchange, request, route);
     let mut displaced = Displaced::default();
     if !facts.seen.host {
         displaced.without_host();
-        headers::give_host(request, route);
+        headers::give_host(request, route.branches.get(exchange.branch));
     } else if route.spec.host_rewrite != HostRewrite::Keep {
         displaced.keep(request.headers(), &http::header::HOST);
     }

@@ -12,11 +12,13 @@ use super::examine::Facts;
 use super::exchange::Exchange;
 use super::peer::Peer;
 use crate::config::HeaderEdits;
-use crate::snapshot::Route;
+use crate::snapshot::{Branch, Route};
 use crate::upstream::RequestBody;
 use crate::vocab::Reason;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Which attempt a request is, from the second on.
+pub(crate) const X_SEAWALL_ATTEMPT: HeaderName = HeaderName::from_static("x-seawall-attempt");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -27,8 +29,9 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What the gateway itself writes into every request: none of these lines is the client's.
-pub(crate) const GIVEN: [HeaderName; 7] = [
+pub(crate) const GIVEN: [HeaderName; 8] = [
     X_REQUEST_ID,
+    X_SEAWALL_ATTEMPT,
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
@@ -164,11 +167,11 @@ fn forwarded_chain(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
 
 /// A request of HTTP/1.0 may name no host; that of HTTP/1.1 which it becomes must (RFC 9112, 3.2):
 /// the one in its target, or the upstream's own.
-pub(crate) fn give_host(request: &mut Request<RequestBody>, route: &Route) {
+pub(crate) fn give_host(request: &mut Request<RequestBody>, branch: Option<&Branch>) {
     let named = request.uri().authority();
     let named = named.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
     let first = || {
-        let upstream = &route.branches.first()?.upstream;
+        let upstream = &branch?.upstream;
         Some(upstream.endpoints().first()?.authority.clone())
     };
     if let Some(host) = named.or_else(first) {

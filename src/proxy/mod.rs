@@ -2,8 +2,10 @@
 
 mod absorb;
 mod admission;
+mod aim;
 mod archive;
 mod attempt;
+mod breaker;
 mod budget;
 mod correlation;
 mod displaced;
@@ -21,6 +23,7 @@ mod record;
 mod refusal;
 mod reply;
 mod resend;
+mod retry;
 mod switch;
 mod worker;
 

@@ -5,11 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{Method, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::exchange::Exchange;
+use super::headers;
+use super::refusal::CLOSE;
 use crate::upstream::{ResponseBody, ResponseFault};
-use crate::vocab::Reason;
+use crate::vocab::{By, Reason};
 
 /// The body of every answer.
 pub struct ReplyBody {
@@ -116,6 +119,33 @@ impl Body for ReplyBody {
             Kind::Upstream(body) => body.size_hint(),
         }
     }
+}
+
+/// Passes an upstream's answer on to the client.
+pub(crate) fn reply(
+    response: Response<ResponseBody>,
+    mut exchange: Exchange,
+    method: &Method,
+) -> Response<ReplyBody> {
+    let (mut parts, body) = response.into_parts();
+    let status = parts.status;
+    exchange.answered(By::Upstream, status.as_u16());
+    let close = exchange.closes();
+    if let Some(id) = exchange.route {
+        let edits = &exchange.view.snapshot.route(id).spec.response_headers;
+        headers::edit(&mut parts.headers, edits);
+    }
+    parts
+        .headers
+        .insert(headers::X_REQUEST_ID, exchange.request_id.clone());
+    if close {
+        parts.headers.insert(header::CONNECTION, CLOSE);
+    }
+    parts.version = Version::HTTP_11;
+    let bodiless = *method == Method::HEAD
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    Response::from_parts(parts, ReplyBody::upstream(body, exchange, bodiless))
 }
 
 impl fmt::Debug for ReplyBody {

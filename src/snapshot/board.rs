@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Route, RouteTable};
+use crate::policy::breaker::Forced;
 use crate::policy::kill::KillSettings;
 use crate::policy::rules::Rules;
 use crate::vocab::RouteId;
@@ -51,6 +52,11 @@ impl Board {
     /// What the switches say about this route, if anything.
     pub fn rules(&self, id: RouteId) -> Option<&Rules> {
         self.rules.get(id.index())?.as_deref()
+    }
+
+    /// Where a hand holds the breakers of this route.
+    pub fn forced_breaker(&self, _id: RouteId) -> Option<Forced> {
+        None
     }
 
     /// Whether the switches say anything about any route.

@@ -106,6 +106,11 @@ impl Live {
         }
     }
 
+    /// States in the metrics where each breaker stands now: time alone changes that.
+    pub fn announce_breakers(&self) {
+        self.load().announce_breakers(Clock::uptime(Clock::now()));
+    }
+
     /// States in the metrics what the archive holds now.
     pub fn announce_archive(&self) {
         if let Some(figures) = self.archive.figures() {
@@ -182,5 +187,15 @@ fn announce(snapshot: &Snapshot, metrics: &GatewayMetrics) {
     endpoints.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
     endpoints.dedup_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1));
     metrics.publish_endpoints(endpoints);
+    let branches = table.routes.iter().flat_map(|route| {
+        let branches = route.branches.iter();
+        branches.map(|branch| {
+            let route = Arc::clone(&route.spec.name);
+            let upstream = Arc::clone(&branch.upstream.spec.name);
+            (route, upstream, Arc::clone(&branch.state.metrics))
+        })
+    });
+    metrics.publish_branches(branches.collect());
+    snapshot.announce_breakers(Clock::uptime(Clock::now()));
     snapshot.board.announce(table, Clock::unix());
 }

@@ -2,14 +2,16 @@
 
 mod archive;
 mod board;
+mod branch;
 mod live;
 mod route;
 mod state;
 
 pub use archive::{Archive, Opened};
 pub use board::{Before, Board};
+pub use branch::{Branch, BranchState};
 pub use live::{Live, Phase};
-pub use route::{Branch, BranchState, Route, RouteTable};
+pub use route::{Route, RouteTable};
 pub use state::{RouteRate, RouteState, Tell};
 
 use std::sync::Arc;

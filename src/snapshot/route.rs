@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::branch::Branch;
 use super::state::{RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
-use crate::policy::breaker::Breaker;
-use crate::policy::budget::RetryBudget;
 use crate::policy::rules::Subject;
 use crate::policy::split::{self, Portion};
 use crate::telemetry::{Observer, RouteMetrics};
@@ -51,24 +50,6 @@ pub struct Route {
     pub max_body: u64,
     /// Longest silence inside a response body.
     pub stream_idle_timeout: Duration,
-}
-
-/// One upstream of a route.
-#[derive(Clone, Debug)]
-pub struct Branch {
-    /// The upstream.
-    pub upstream: Arc<Upstream>,
-    /// What the two have seen of each other; shared likewise.
-    pub state: Arc<BranchState>,
-}
-
-/// What is known of one route's requests to one upstream.
-#[derive(Debug, Default)]
-pub struct BranchState {
-    /// How many retries they may still add.
-    pub budget: RetryBudget,
-    /// Whether they are let through.
-    pub breaker: Breaker,
 }
 
 impl Route {

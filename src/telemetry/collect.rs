@@ -12,6 +12,7 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::archive::UploadResult;
+use super::branch::RetryOutcome;
 use super::counters::Sample;
 use super::metrics::{Enforced, GatewayMetrics, KillOutcome, MODES, RouteMetrics, UpstreamMetrics};
 use crate::vocab::{By, Clock, Reason};
@@ -100,6 +101,14 @@ impl GatewayMetrics {
                 "Share of the endpoint's addresses that are up; 0 while its name has none.",
                 &[("upstream", upstream), ("endpoint", endpoint)],
                 metrics.up(),
+            );
+        }
+        for (route, upstream, metrics) in self.branches.load().iter() {
+            families.gauge(
+                "seawall_breaker_state",
+                "0: the breaker lets everything pass, 1: a probe is out or traffic comes back, 2: tripped.",
+                &[("route", route), ("upstream", upstream)],
+                gauge(&metrics.breaker),
             );
         }
         self.collect_gateway(&mut families);
@@ -272,6 +281,14 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
             "Answers that the gateway made itself because it would not or could not proxy.",
             &[("route", route), ("reason", row.name)],
             read(&metrics.refusals[row.reason.index()]),
+        );
+    }
+    for (slot, outcome) in metrics.retries.iter().zip(RetryOutcome::NAMES) {
+        f.counter(
+            "seawall_retries_total",
+            "Failed attempts that the route retries, by what came of it.",
+            &[("route", route), ("outcome", outcome)],
+            read(slot),
         );
     }
     for (slot, enforced) in metrics.limited.iter().zip(Enforced::NAMES) {

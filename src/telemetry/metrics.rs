@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::archive::ArchiveMetrics;
+use super::branch::{BranchMetrics, RetryOutcome};
 use super::counters::{CodeCounters, Duration4, Histogram, Sample};
 use crate::vocab::{By, Reason};
 
@@ -63,6 +64,7 @@ pub struct RouteMetrics {
     pub(crate) rehearsed: Mode3<AtomicU64>,
     pub(crate) kill_share: Mode3<AtomicU64>,
     pub(crate) kill_expires: AtomicU64,
+    pub(crate) retries: [AtomicU64; RetryOutcome::NAMES.len()],
     pub(crate) limited: [AtomicU64; 2],
 }
 
@@ -115,6 +117,11 @@ impl RouteMetrics {
     /// A dry run would have taken a request; `mode` is its index.
     pub fn rehearsed(&self, mode: usize) {
         self.rehearsed[mode].fetch_add(1, Relaxed);
+    }
+
+    /// An attempt failed in a way that the route retries.
+    pub fn retried(&self, outcome: RetryOutcome) {
+        self.retries[outcome as usize].fetch_add(1, Relaxed);
     }
 
     /// A rate limit said no: the request was refused, or passed in a dry run.
@@ -298,6 +305,9 @@ pub(crate) type Named<T> = Vec<(Arc<str>, Arc<T>)>;
 /// The endpoints of every upstream: the upstream's name, the endpoint as configured.
 pub(crate) type Endpoints = Vec<(Arc<str>, Arc<str>, Arc<EndpointMetrics>)>;
 
+/// Each route with each of its upstreams, by name.
+pub(crate) type Branches = Vec<(Arc<str>, Arc<str>, Arc<BranchMetrics>)>;
+
 /// Everything counted by one gateway process.
 #[derive(Debug, Default)]
 pub struct GatewayMetrics {
@@ -306,6 +316,7 @@ pub struct GatewayMetrics {
     pub(crate) routes: ArcSwap<Named<RouteMetrics>>,
     pub(crate) upstreams: ArcSwap<Named<UpstreamMetrics>>,
     pub(crate) endpoints: ArcSwap<Endpoints>,
+    pub(crate) branches: ArcSwap<Branches>,
     pub(crate) connections: [AtomicI64; 3],
     pub(crate) panics: AtomicU64,
     pub(crate) switch_errors: AtomicU64,
@@ -327,6 +338,11 @@ impl GatewayMetrics {
     /// States which endpoints exist.
     pub fn publish_endpoints(&self, endpoints: Endpoints) {
         self.endpoints.store(Arc::new(endpoints));
+    }
+
+    /// States which upstream each route has.
+    pub fn publish_branches(&self, branches: Branches) {
+        self.branches.store(Arc::new(branches));
     }
 
     /// A connection was accepted (`1`) or ended (`-1`).

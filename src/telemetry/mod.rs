@@ -1,6 +1,7 @@
 //! Floor 2: metrics, logs, and what routes observe.
 
 mod archive;
+mod branch;
 mod collect;
 mod counters;
 mod lines;
@@ -10,6 +11,7 @@ mod observe;
 mod sketch;
 
 pub use archive::{ArchiveMetrics, UploadResult};
+pub use branch::{BranchMetrics, RetryOutcome};
 pub use counters::{Duration4, Histogram, Sample};
 pub use lines::{LineSink, LineWriter};
 pub use logging::{Logs, init, log_panics};

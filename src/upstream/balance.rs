@@ -1,11 +1,15 @@
-//! Which endpoint takes an attempt. The choice itself is `policy::balance`.
+//! Which endpoint takes an attempt, and what follows from how it ends. The rules themselves are
+//! `policy::balance` and `policy::outlier`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::endpoints::{Endpoint, Upstream};
 use crate::policy::balance::{self, Choice, Draw, Method, Tried};
+use crate::policy::outcome::Outcome;
+use crate::policy::outlier::Ejection;
 use crate::vocab::Clock;
 
 /// What an attempt brings to the choice of its endpoint.
@@ -40,8 +44,66 @@ impl Client {
             random: aim.random,
         };
         match balance::choose(&upstream.spec.balance, &endpoints, &draw) {
-            Choice::Up(index) | Choice::Panic(index) => endpoints.get(index).cloned(),
+            Choice::Up(index) => endpoints.get(index).cloned(),
+            Choice::Panic(index) => {
+                upstream.panic.tell(&upstream.spec.name, draw.now);
+                endpoints.get(index).cloned()
+            }
             Choice::None => None,
+        }
+    }
+}
+
+impl Upstream {
+    /// Takes note of how an attempt at one of its endpoints ended; nothing without `outlier`.
+    pub fn attempted(&self, endpoint: &Endpoint, outcome: Outcome, now: Instant) {
+        let Some(spec) = &self.spec.outlier else {
+            return;
+        };
+        let now = Clock::uptime(now);
+        let outlier = &endpoint.state.outlier;
+        let (name, text) = (&*self.spec.name, &*endpoint.spec.text);
+        let address = endpoint.address().map(tracing::field::display);
+        if outlier.take_return(now).is_some() {
+            tracing::info!(
+                upstream = name,
+                endpoint = text,
+                address,
+                "endpoint is back"
+            );
+        }
+        let endpoints = self.endpoints();
+        let all = endpoints.iter().map(|one| &one.state.outlier);
+        match outlier.record(spec, outcome, now, all) {
+            Ejection::None | Ejection::Spared => {}
+            Ejection::Ejected { time } => tracing::warn!(
+                upstream = name,
+                endpoint = text,
+                address,
+                failures = spec.consecutive_failures,
+                ejection_ms = time.as_millis() as u64,
+                "endpoint ejected"
+            ),
+        }
+    }
+}
+
+/// When too few endpoints were last up.
+#[derive(Debug, Default)]
+pub(super) struct Panic(AtomicU64);
+
+impl Panic {
+    /// It has ended when it was not seen for so long.
+    const CALM: Duration = Duration::from_secs(60);
+
+    /// Logs that it begins.
+    fn tell(&self, upstream: &str, now: Duration) {
+        let last = Duration::from_millis(self.0.swap(now.as_millis() as u64, Relaxed));
+        if last.is_zero() || now.saturating_sub(last) > Panic::CALM {
+            tracing::warn!(
+                upstream,
+                "too few endpoints are up: all are used, whatever is known of them"
+            );
         }
     }
 }

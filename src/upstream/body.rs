@@ -1,13 +1,11 @@
 //! A request body on its way from the client: counted, bounded, timed.
 //!
-//! hyper's connection task polls it, not the walk; [`Progress`] tells the walk how far it is and
-//! whom it waits for.
+//! hyper's connection task polls it, not the walk; [`Progress`] tells the walk how far it is.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -17,7 +15,9 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::fault::BodyFault;
+use super::kept::{Keeper, Reader, keep};
 use super::lent::{Lender, Lent, Tap, lend};
+use super::progress::Progress;
 use crate::vocab::Clock;
 
 /// The error type of bodies that others bring.
@@ -34,88 +34,14 @@ pub struct BodyLimits {
     pub min_rate: u64,
 }
 
-/// Whom a request body waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// The client, to send more: its own timers hold.
-    Client,
-    /// The upstream, to take more, since that moment: the attempt's timers hold.
-    Upstream(Instant),
-}
-
-/// How far a request body is. Shared between the body and the walk.
-#[derive(Debug)]
-pub struct Progress {
-    born: Instant,
-    received: AtomicU64,
-    since_us: AtomicU64,
-    state: AtomicU8,
-}
-
-const FLOWING: u8 = 0;
-const AWAITS_CLIENT: u8 = 1;
-const DONE: u8 = 2;
-const FAULT: u8 = 3;
-
-impl Progress {
-    fn new(now: Instant) -> Progress {
-        Progress {
-            born: now,
-            received: AtomicU64::new(0),
-            since_us: AtomicU64::new(0),
-            state: AtomicU8::new(FLOWING),
-        }
-    }
-
-    /// Bytes received so far.
-    pub fn received(&self) -> u64 {
-        self.received.load(Relaxed)
-    }
-
-    /// Whether the body ended well.
-    pub fn done(&self) -> bool {
-        self.state.load(Relaxed) == DONE
-    }
-
-    /// Why the body failed, if it did.
-    pub fn fault(&self) -> Option<BodyFault> {
-        match self.state.load(Relaxed).checked_sub(FAULT)? {
-            0 => Some(BodyFault::TooLarge),
-            1 => Some(BodyFault::TooSlow),
-            2 => Some(BodyFault::Malformed),
-            _ => Some(BodyFault::Gone),
-        }
-    }
-
-    /// Whom the body waits for.
-    pub fn waiting(&self) -> Waiting {
-        if self.state.load(Relaxed) == AWAITS_CLIENT {
-            return Waiting::Client;
-        }
-        Waiting::Upstream(self.born + Duration::from_micros(self.since_us.load(Relaxed)))
-    }
-
-    fn set(&self, state: u8) {
-        self.state.store(state, Relaxed);
-    }
-
-    fn moved_on(&self, now: Instant) {
-        let since = now.saturating_duration_since(self.born);
-        self.since_us.store(since.as_micros() as u64, Relaxed);
-    }
-
-    fn fail(&self, fault: BodyFault) -> BodyFault {
-        self.set(FAULT + fault as u8);
-        fault
-    }
-}
-
 enum Source {
     Empty,
     Incoming(Incoming),
     Other(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
     /// Of somebody who may take it back, and meters it.
     Lent(Lent),
+    /// Copied as it is read, of somebody who may send it once more.
+    Kept(Reader),
 }
 
 /// A request body.
@@ -203,6 +129,20 @@ impl RequestBody {
         lender
     }
 
+    /// Keeps a copy of up to `most` bytes as they are read.
+    pub fn keep(&mut self, most: usize) -> Keeper {
+        let (keeper, reader) = keep(std::mem::replace(self, RequestBody::empty()), most);
+        self.source = Source::Kept(reader);
+        keeper
+    }
+
+    pub(super) fn kept(reader: Reader) -> RequestBody {
+        RequestBody {
+            source: Source::Kept(reader),
+            metered: None,
+        }
+    }
+
     /// The next bytes; `None` at the end. Trailers are passed over.
     ///
     /// # Errors
@@ -241,6 +181,7 @@ impl RequestBody {
                 .poll_frame(cx)
                 .map_err(|error| BodyFault::of(&*error)),
             Source::Lent(body) => body.poll_frame(cx),
+            Source::Kept(body) => body.poll_frame(cx),
         }
     }
 }
@@ -253,7 +194,6 @@ impl Metered {
         };
         let now = Clock::now();
         self.waited += now.saturating_duration_since(since);
-        self.progress.set(FLOWING);
         self.progress.moved_on(now);
         self.check_rate(self.waited)
     }
@@ -270,9 +210,7 @@ impl Metered {
     }
 
     fn count(&self, bytes: usize) -> Result<(), BodyFault> {
-        let received = self.progress.received() + bytes as u64;
-        self.progress.received.store(received, Relaxed);
-        match received > self.limits.max {
+        match self.progress.add(bytes as u64) > self.limits.max {
             true => Err(BodyFault::TooLarge),
             false => Ok(()),
         }
@@ -281,7 +219,7 @@ impl Metered {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
         if self.waiting_since.is_none() {
             self.waiting_since = Some(Clock::now());
-            self.progress.set(AWAITS_CLIENT);
+            self.progress.await_client();
             let deadline = tokio::time::Instant::now() + self.limits.silence;
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(deadline),
@@ -317,7 +255,7 @@ impl Body for RequestBody {
         };
         let checked = metered.resume().and_then(|()| match frame {
             None => {
-                metered.progress.set(DONE);
+                metered.progress.finish();
                 Ok(None)
             }
             Some(Err(fault)) => Err(fault),
@@ -336,7 +274,7 @@ impl Body for RequestBody {
         match checked {
             Ok(frame) => {
                 if ended && let Some(metered) = &this.metered {
-                    metered.progress.set(DONE);
+                    metered.progress.finish();
                 }
                 Poll::Ready(frame.map(Ok))
             }
@@ -360,6 +298,7 @@ impl Body for RequestBody {
             Source::Incoming(body) => body.size_hint(),
             Source::Other(body) => body.size_hint(),
             Source::Lent(body) => body.size_hint(),
+            Source::Kept(body) => body.size_hint(),
         }
     }
 }
@@ -371,6 +310,7 @@ impl RequestBody {
             Source::Incoming(body) => body.is_end_stream(),
             Source::Other(body) => body.is_end_stream(),
             Source::Lent(body) => body.is_end_stream(),
+            Source::Kept(body) => body.is_end_stream(),
         }
     }
 }
@@ -382,6 +322,7 @@ impl fmt::Debug for RequestBody {
             Source::Incoming(_) => "incoming",
             Source::Other(_) => "other",
             Source::Lent(_) => "lent",
+            Source::Kept(_) => "kept",
         };
         f.debug_tuple("RequestBody").field(&kind).finish()
     }

@@ -15,11 +15,13 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
-use super::body::{Progress, RequestBody};
+use super::body::RequestBody;
 use super::endpoints::Endpoint;
 use super::pool::{Pool, Sender};
+use super::progress::Progress;
 use super::slot::Slot;
 use super::spec::KeepaliveSpec;
+use crate::policy::endpoint::Busy;
 use crate::telemetry::UpstreamMetrics;
 use crate::vocab::Clock;
 
@@ -190,18 +192,25 @@ impl Lease {
 
 /// Counts an attempt as in flight until it is dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<UpstreamMetrics>);
+pub struct InFlight {
+    metrics: Arc<UpstreamMetrics>,
+    /// In flight at its endpoint, too.
+    _busy: Option<Busy>,
+}
 
 impl InFlight {
     /// Takes over the counting of an attempt that was counted when it began.
-    pub fn begun(metrics: Arc<UpstreamMetrics>) -> InFlight {
-        InFlight(metrics)
+    pub fn begun(metrics: Arc<UpstreamMetrics>, busy: Option<Busy>) -> InFlight {
+        InFlight {
+            metrics,
+            _busy: busy,
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.end();
+        self.metrics.end();
     }
 }
 

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::balance::Panic;
 use super::limit::Limit;
 use super::origin::{Origin, Stage};
 use super::slot::Slot;
@@ -28,6 +29,7 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
     /// Its counters.
     pub metrics: Arc<UpstreamMetrics>,
+    pub(super) panic: Panic,
     /// How many requests may be in flight to it; shared with the upstream of that name before.
     pub limit: Arc<Limit>,
     /// Its endpoints as configured, in that order.
@@ -80,6 +82,7 @@ impl Upstream {
         let upstream = Upstream {
             spec: spec.clone(),
             metrics: before.map(|b| Arc::clone(&b.metrics)).unwrap_or_default(),
+            panic: Panic::default(),
             limit: before.map_or_else(
                 || Arc::new(Limit::new(spec.concurrency)),
                 |b| Arc::clone(&b.limit),

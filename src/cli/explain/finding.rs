@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::policies::{Policy, policies};
 use super::switches::{Kill, kill};
+use super::upstreams;
 use crate::cli::disk::Disk;
 use crate::config::{RouteSettings, SplitPart, Target};
 use crate::matching::{Asker, Lookup, Matcher, PathError};
@@ -100,6 +101,8 @@ impl Finding {
         finding.kill = Some(kill(route, &disk.switches.entries, &asker, Clock::unix()));
         finding.otherwise = Some(otherwise(disk, route, &path, upgrade));
         finding.policies = policies(&disk.files, route);
+        let below = upstreams::policies(&disk.files, settings, route);
+        finding.policies.extend(below);
         finding.route = Some(Taken::new(route, path));
         finding
     }

@@ -1,9 +1,11 @@
 //! `seawall explain`: what the gateway would do with a request, and why, from the files alone.
 
 mod finding;
+mod limits;
 mod origin;
 mod policies;
 mod switches;
+mod upstreams;
 mod words;
 
 use std::io::{self, Write};

@@ -1,10 +1,12 @@
 //! The effective policies of a route: every key, its value, and where that comes from.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
+use super::limits::limits;
 use super::origin::Origins;
 use crate::config::{HeaderEdits, HostRewrite, RouteSettings, SourceFile, Target};
 use crate::vocab::format_duration;
@@ -12,10 +14,10 @@ use crate::vocab::format_duration;
 /// One key of a route.
 #[derive(Debug, Serialize)]
 pub(super) struct Policy {
-    pub(super) key: &'static str,
+    pub(super) key: Cow<'static, str>,
     /// As configuration writes it; `none` where nothing is set.
     pub(super) value: String,
-    /// `route`, `defaults`, `route and defaults`, or `built in`.
+    /// `route`, `defaults`, `route and defaults`, `upstream`, or `built in`.
     pub(super) from: &'static str,
 }
 
@@ -25,25 +27,35 @@ pub(super) fn policies(files: &[SourceFile], route: &RouteSettings) -> Vec<Polic
     let values = matches(route)
         .into_iter()
         .chain(people(route))
-        .chain(limits(route))
+        .chain(times(route))
         .chain(edits(route))
+        .chain(limits(route))
         .chain(kill_switch(route));
     values
         .map(|(key, value)| Policy {
-            key,
+            key: key.into(),
             value,
-            from: origins.of_key(key),
+            from: origin(&origins, key),
         })
         .collect()
 }
 
-type Pair = (&'static str, String);
+fn origin(origins: &Origins, key: &str) -> &'static str {
+    match key {
+        "auto_kill.mode" if !origins.has(key) => origins.of_key("kill_switch.mode"),
+        key => origins.of_key(key),
+    }
+}
+
+/// A key and its value.
+pub(super) type Pair = (&'static str, String);
 
 fn or_none(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
-fn list<T: ToString>(items: &[T], empty: &str) -> String {
+/// The items in one line.
+pub(super) fn list<T: ToString>(items: &[T], empty: &str) -> String {
     match items {
         [] => empty.to_owned(),
         items => {
@@ -92,7 +104,7 @@ fn people(route: &RouteSettings) -> Vec<Pair> {
     ]
 }
 
-fn limits(route: &RouteSettings) -> Vec<Pair> {
+fn times(route: &RouteSettings) -> Vec<Pair> {
     let time = |time: Option<Duration>| or_none(time.map(format_duration));
     vec![
         ("timeout", format_duration(route.timeout)),

@@ -103,7 +103,7 @@ impl Sender {
             };
             let reused = connection.reused;
             let request = outgoing.request(&to.recipe, endpoint);
-            match self.exchange(connection, request, to).await {
+            match self.exchange((connection, endpoint), request, to).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Unsent(_)) if reused => {}
                 Err(Failure::Reset) if reused => stale = true,
@@ -137,7 +137,7 @@ impl Sender {
 
     async fn exchange(
         &self,
-        mut connection: Connection,
+        (mut connection, endpoint): (Connection, &Endpoint),
         mut request: Request<RequestBody>,
         to: &Destination,
     ) -> Result<Answer, Failure> {
@@ -148,6 +148,7 @@ impl Sender {
             min_rate: 0,
         };
         let progress = request.body_mut().meter(limits, Clock::now());
+        let busy = endpoint.state.begin();
         let response = connection.send(request).await.map_err(Failure::of)?;
         let outcome = Outcome::of(response.status(), response.headers());
         let metrics = Arc::clone(&to.upstream.metrics);
@@ -156,7 +157,7 @@ impl Sender {
             keep: to.upstream.spec.keepalive,
             progress,
             silence: REST_OF_ANSWER,
-            in_flight: InFlight::begun(metrics),
+            in_flight: InFlight::begun(metrics, Some(busy)),
         };
         let lend = connection.lend(&self.client, terms);
         Ok((outcome, Some(lend(response.into_body()))))

@@ -38,6 +38,15 @@ pub enum BreakerPosition {
 }
 
 impl BreakerPosition {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerPosition::Passing => "passing",
+            BreakerPosition::Probing => "probing",
+            BreakerPosition::Tripped => "tripped",
+        }
+    }
+
     /// The value in metrics.
     pub fn gauge(self) -> i64 {
         match self {

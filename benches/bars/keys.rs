@@ -1,0 +1,70 @@
+//! A million clients, each with a rate limit of its own: what that takes in memory.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::Finding;
+use crate::gateway::Gateway;
+use crate::layout::{Layout, Structure};
+use crate::swarm::{NUMBER, Swarm};
+use crate::upstream::Upstream;
+
+const KEYS: u64 = 1_000_000;
+/// Asked first, so that what the connections take is there before.
+const BEFORE: u64 = 10_000;
+const CONNECTIONS: usize = 64;
+const MIB: f64 = (1 << 20) as f64;
+/// What the allocator may keep on top of the table.
+const CONSTANT: f64 = 4.0;
+
+/// With the default number of places, and with one for each key.
+pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
+    Ok(vec![
+        one(binary, 65_536, 1.0)?,
+        one(binary, 1_000_000, 16.0)?,
+    ])
+}
+
+fn one(binary: &Path, places: u32, table: f64) -> io::Result<Finding> {
+    let upstream = Upstream::start_anywhere()?;
+    let mut structure = Structure::new(upstream.address, 4);
+    // The clients end with the first answer that is no 200. A dry run keeps the same books.
+    let _ = write!(
+        structure.more,
+        "[routes.plain]\npath = \"/plain\"\nrespond = {{}}\n\n\
+         [routes.limited]\npath = \"/limited\"\nrespond = {{}}\n\
+         rate_limit = {{ rate = \"10/s\", burst = 20, key = \"header:x-player-id\", \
+         max_keys = {places}, dry_run = true }}\n\n",
+    );
+    let layout = Layout::create(&structure)?;
+    let gateway = Gateway::start(binary, &layout.directory())?;
+    send(&gateway, "/plain", BEFORE)?;
+    let before = gateway.memory()? as f64 / MIB;
+    send(&gateway, "/limited", KEYS)?;
+    let after = gateway.memory()? as f64 / MIB;
+    let labels = "route=\"limited\",enforced=\"false\"";
+    let beyond = gateway.metric("seawall_rate_limited_total", labels)?;
+    let figure = format!(
+        "{before:.1} MiB before, {after:.1} MiB after; {beyond} beyond their limit for want of places"
+    );
+    let what =
+        format!("{KEYS} keys, max_keys = {places} (bar: {table:.0} MiB + {CONSTANT:.0} MiB)");
+    Ok(Finding::new(
+        what,
+        figure,
+        after - before <= table + CONSTANT,
+    ))
+}
+
+fn send(gateway: &Gateway, path: &str, count: u64) -> io::Result<()> {
+    let message =
+        format!("GET {path} HTTP/1.1\r\nhost: bars.test\r\nx-player-id: {NUMBER}\r\n\r\n");
+    let swarm = Swarm::start(gateway.clients, CONNECTIONS, message.into_bytes());
+    while swarm.answered() < count && swarm.is_running() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    swarm.stop()
+}

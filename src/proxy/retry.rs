@@ -1,0 +1,318 @@
+//! The attempts of one request, one after the other, as `policy::retry` decides.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, Response};
+use http_body::Body;
+
+use super::absorb::Taken;
+use super::attempt::{Answered, Attempt, Broken, Got, Stop, Unanswered};
+use super::budget::Budget;
+use super::exchange::Exchange;
+use super::headers::X_SEAWALL_ATTEMPT;
+use super::resend::Original;
+use super::switch;
+use crate::policy::balance::Tried;
+use crate::policy::outcome::Outcome;
+use crate::policy::retry::{FailedAttempt, Purse, Remains, RetryVerdict, Trigger, Withheld};
+use crate::snapshot::{Branch, Route};
+use crate::telemetry::RetryOutcome;
+use crate::upstream::{Aim, RequestBody, ResponseBody};
+use crate::vocab::{Clock, Reason};
+
+/// Most bytes of a failed answer that are read so that its connection is of further use.
+const MOST_DRAINED: u64 = 64 << 10;
+
+/// How long they are read at least, if the wait before the next attempt is shorter.
+const DRAINING: Duration = Duration::from_millis(10);
+
+/// Gets a response head from the upstream that was chosen.
+pub(super) async fn run(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    route: &Route,
+) -> Result<Got, Unanswered> {
+    let failure = Unanswered::unseen(Reason::NoEndpoint);
+    let Some(branch) = route.branches.get(exchange.branch) else {
+        return Err(failure);
+    };
+    let retry = &route.spec.retry;
+    if retry.attempts > 1 {
+        branch.state.budget.request(Clock::uptime(exchange.start));
+    }
+    let mut course = Course {
+        route,
+        branch,
+        original: Original::begin(request, retry),
+        tried: Tried::default(),
+        failure,
+        // Nothing has waited since the request began: the clock need not be read again.
+        now: exchange.start,
+    };
+    for number in 1_u32.. {
+        if number >= retry.attempts {
+            course.original.last();
+        }
+        let Some(ended) = course.attempt(exchange, request).await else {
+            break;
+        };
+        let failed = match ended {
+            Ended::Answered(response) => return Ok(Got::Answer(response)),
+            Ended::Killed(taken) => return Ok(Got::Killed(taken)),
+            Ended::Failed(failed) => failed,
+        };
+        let wait = match failed.decide(exchange, request.method(), (&course, number)) {
+            Next::Wait(wait) => wait,
+            Next::End => match failed.answer {
+                Some(response) => return Ok(Got::Answer(response)),
+                None => break,
+            },
+        };
+        // Boxed: seldom needed, and large.
+        let pausing = failed.pause(exchange, request, (&mut course.original, wait));
+        if let Some(taken) = Box::pin(pausing).await {
+            return Ok(Got::Killed(taken));
+        }
+        exchange.metrics().retried(RetryOutcome::Sent);
+        let next = HeaderValue::from(number + 1);
+        request.headers_mut().insert(X_SEAWALL_ATTEMPT, next);
+        course.now = Clock::now();
+    }
+    Err(course.failure)
+}
+
+/// One request on its way from attempt to attempt.
+struct Course<'a> {
+    route: &'a Route,
+    branch: &'a Branch,
+    original: Original,
+    tried: Tried,
+    /// What the client gets if no attempt is left.
+    failure: Unanswered,
+    /// The clock when something was last waited for.
+    now: Instant,
+}
+
+/// How an attempt ended.
+// Lives for a moment on the stack; a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
+enum Ended {
+    Answered(Answered),
+    Killed(Taken),
+    Failed(Failed),
+}
+
+impl Course<'_> {
+    /// Makes an attempt at the endpoint whose turn it is; `None` without any.
+    async fn attempt(
+        &mut self,
+        exchange: &mut Exchange,
+        request: &mut Request<RequestBody>,
+    ) -> Option<Ended> {
+        let upstream = &self.branch.upstream;
+        let aim = Aim {
+            tried: &self.tried,
+            hash: exchange.hash,
+            random: exchange.worker.random_bits(),
+            now: self.now,
+        };
+        let endpoint = &exchange.worker.client.choose(upstream, &aim)?;
+        let mut attempt = Attempt {
+            exchange,
+            route: self.route,
+            upstream,
+            endpoint,
+            original: &mut self.original,
+            busy: Some(endpoint.state.begin()),
+            resent: false,
+            counted: false,
+            seen: self.failure.seen,
+            now: self.now,
+        };
+        let ended = attempt.run(request).await;
+        self.failure.seen = attempt.seen;
+        let failed = match ended {
+            Ok(response) => match Trigger::of_status(response.status().as_u16()) {
+                None => {
+                    upstream.attempted(endpoint, Outcome::Success, attempt.now);
+                    return Some(Ended::Answered(response));
+                }
+                Some(trigger) => Failed::answered(trigger, response, self.original.remains()),
+            },
+            Err(Stop::Killed(taken)) => return Some(Ended::Killed(taken)),
+            Err(Stop::Failed(broken)) => {
+                self.failure.reason = broken.reason;
+                Failed::broken(&broken)
+            }
+        };
+        self.now = Clock::now();
+        upstream.attempted(endpoint, failed.outcome, self.now);
+        self.tried.add(&**endpoint);
+        Some(Ended::Failed(failed))
+    }
+}
+
+/// What follows a failed attempt.
+enum Next {
+    /// Another, after so long.
+    Wait(Duration),
+    /// The client gets this one's end.
+    End,
+}
+
+/// An attempt that failed, and what the client gets if no other follows.
+struct Failed {
+    trigger: Option<Trigger>,
+    outcome: Outcome,
+    remains: Remains,
+    answer: Option<Answered>,
+}
+
+impl Failed {
+    fn broken(broken: &Broken) -> Failed {
+        Failed {
+            trigger: Trigger::of_reason(broken.reason),
+            outcome: Outcome::of_reason(broken.reason),
+            remains: broken.remains,
+            answer: None,
+        }
+    }
+
+    /// The statuses that may be retried are those that count as failures.
+    fn answered(trigger: Trigger, response: Answered, remains: Remains) -> Failed {
+        Failed {
+            trigger: Some(trigger),
+            outcome: Outcome::Failure,
+            remains,
+            answer: Some(response),
+        }
+    }
+
+    /// Asks the policy, and counts what it says.
+    fn decide(
+        &self,
+        exchange: &Exchange,
+        method: &Method,
+        (course, attempts): (&Course<'_>, u32),
+    ) -> Next {
+        let (route, branch, now) = (course.route, course.branch, course.now);
+        let asked = self.answer.as_ref().map(Response::headers);
+        let failed = FailedAttempt {
+            trigger: self.trigger,
+            attempts,
+            method,
+            remains: self.remains,
+            retry_after: asked.and_then(retry_after),
+            time_left: time_left(exchange, route, now),
+        };
+        let purse = Purse {
+            spec: &route.spec.retry_budget,
+            budget: &branch.state.budget,
+            now: Clock::uptime(now),
+        };
+        let random = exchange.worker.random_bits();
+        let outcome = match route.spec.retry.decide(&failed, &purse, random) {
+            RetryVerdict::Retry { wait } => return Next::Wait(wait),
+            RetryVerdict::Final => return Next::End,
+            RetryVerdict::Withheld(Withheld::NoBudget) => RetryOutcome::NoBudget,
+            RetryVerdict::Withheld(Withheld::NotReplayable) => RetryOutcome::NotReplayable,
+            RetryVerdict::Withheld(Withheld::Deadline) => RetryOutcome::Deadline,
+        };
+        exchange.metrics().retried(outcome);
+        Next::End
+    }
+
+    /// Makes the request ready to be sent again, and waits; the rest of the answer is read
+    /// meanwhile. Gives the switch that takes the request before the wait has ended.
+    async fn pause(
+        self,
+        exchange: &mut Exchange,
+        request: &mut Request<RequestBody>,
+        (original, wait): (&mut Original, Duration),
+    ) -> Option<Taken> {
+        let end = Clock::now() + wait;
+        if self.remains == Remains::Kept {
+            original.restore(request);
+            if exchange.progress.as_ref().is_some_and(|p| p.received() > 0) {
+                // It has sent what it waited with.
+                exchange.expects_continue = false;
+            }
+        }
+        let worker = Arc::clone(&exchange.worker);
+        let mut waiting = pin!(pass(self.answer, end));
+        loop {
+            // Before the question, so that no change falls between the two.
+            let mut changed = pin!(worker.live.changed());
+            if let Some(taken) = switch::ask_again(exchange, request) {
+                return Some(taken);
+            }
+            let woken = poll_fn(|cx| match waiting.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Woken::Over),
+                Poll::Pending => changed.as_mut().poll(cx).map(|()| Woken::Changed),
+            });
+            match woken.await {
+                Woken::Changed => {}
+                Woken::Over => return switch::ask_again(exchange, request),
+            }
+        }
+    }
+}
+
+enum Woken {
+    Over,
+    /// Other switches may hold.
+    Changed,
+}
+
+/// Lets time pass; what is left of a failed answer is read meanwhile, if it is little.
+async fn pass(answer: Option<Answered>, end: Instant) {
+    if let Some(response) = answer {
+        let least = Clock::now() + DRAINING;
+        let reading = drain(response.into_body());
+        let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
+    }
+    tokio::time::sleep_until(end.into()).await;
+}
+
+/// Until the request's deadline.
+fn time_left(exchange: &Exchange, route: &Route, now: Instant) -> Duration {
+    let whole = Budget {
+        request: exchange.start,
+        attempt: now,
+        timeout: route.spec.timeout,
+        attempt_timeout: None,
+    };
+    let deadline = whole.deadline(exchange.progress.as_deref(), now);
+    deadline.saturating_duration_since(now)
+}
+
+/// Reads a small body to its end, so that its connection goes back to the pool. Dropping it closes
+/// the connection.
+async fn drain(mut body: ResponseBody) {
+    let mut read = 0;
+    if body.size_hint().lower() > MOST_DRAINED {
+        return;
+    }
+    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > MOST_DRAINED {
+            return;
+        }
+    }
+}
+
+/// The wait that an answer asks for (RFC 9110, 10.2.3): seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    let unix = Duration::from_secs(u64::try_from(date.as_second()).ok()?);
+    Some(unix.saturating_sub(Clock::unix()))
+}
