@@ -45,7 +45,7 @@ struct Plan {
 struct Checked {
     endpoint: Arc<Endpoint>,
     plan: Plan,
-    _errand: Errand,
+    errand: Errand,
 }
 
 /// Checks every endpoint of the published snapshot that is to be checked. Never ends.
@@ -71,7 +71,7 @@ fn look(live: &Live, checked: &mut HashMap<usize, Checked>) {
         }
     }
     checked.retain(|slot, held| match wanted.get(slot) {
-        Some((_, Some(plan))) => held.plan == *plan && !held._errand.is_over(),
+        Some((_, Some(plan))) => held.plan == *plan && !held.errand.is_over(),
         Some((_, None)) => {
             held.endpoint.state.health.unchecked();
             false
@@ -84,7 +84,7 @@ fn look(live: &Live, checked: &mut HashMap<usize, Checked>) {
             continue;
         };
         checked.entry(slot).or_insert_with(|| Checked {
-            _errand: Errand::start(keep_checking(Arc::clone(&endpoint), address, plan.clone())),
+            errand: Errand::start(keep_checking(Arc::clone(&endpoint), address, plan.clone())),
             endpoint,
             plan,
         });
