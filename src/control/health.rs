@@ -64,6 +64,10 @@ pub(super) async fn follow(live: Arc<Live>, mut published: watch::Receiver<()>) 
 /// `checked` is by the endpoint's slot, which no other has while it is held here.
 fn look(live: &Live, checked: &mut HashMap<usize, Checked>) {
     let snapshot = live.load();
+    let mut upstreams = snapshot.table.upstreams.values();
+    if checked.is_empty() && upstreams.all(|upstream| upstream.spec.health.is_none()) {
+        return;
+    }
     let mut wanted: HashMap<usize, (Arc<Endpoint>, Option<Plan>)> = HashMap::new();
     for upstream in snapshot.table.upstreams.values() {
         for endpoint in upstream.endpoints().iter() {

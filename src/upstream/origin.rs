@@ -22,6 +22,7 @@ pub struct Origin {
     pub spec: EndpointSpec,
     /// Whether its addresses are up.
     pub metrics: Arc<EndpointMetrics>,
+    named: bool,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     stage: watch::Sender<Stage>,
     resolution: Mutex<Resolution>,
@@ -72,6 +73,7 @@ impl Origin {
         };
         let only = Arc::new(Endpoint::at(&spec, at));
         Origin {
+            named: spec.literal().is_none(),
             spec,
             metrics: Arc::default(),
             endpoints: ArcSwap::from_pointee(vec![only]),
@@ -82,7 +84,7 @@ impl Origin {
 
     /// Whether it has to be resolved.
     pub fn is_named(&self) -> bool {
-        self.spec.literal().is_none()
+        self.named
     }
 
     /// Its addresses now.

@@ -41,14 +41,16 @@ pub(super) fn expect(table: &RouteTable) {
     }
 }
 
+/// Whether there is any name to resolve.
+pub(super) fn is_needed(live: &Live) -> bool {
+    named(&live.load().table).next().is_some()
+}
+
 /// Resolves every name once, side by side, before anything is served; what takes longer goes on
 /// with [`follow`].
 pub(super) async fn first(live: &Live, within: Duration) {
     let snapshot = live.load();
     let names: Vec<_> = named(&snapshot.table).collect();
-    if names.is_empty() {
-        return;
-    }
     let Some(lookup) = lookup(&snapshot.settings().server.resolvers) else {
         return;
     };
@@ -109,12 +111,10 @@ impl Names {
     fn look(&mut self, live: &Arc<Live>) {
         let snapshot = live.load();
         let table = &snapshot.table;
-        for upstream in table.upstreams.values() {
-            // A table compiled while an answer came may have missed it.
-            upstream.gather();
-        }
         let wanted: BTreeMap<Key, Arc<Origin>> = named(table)
             .map(|(upstream, origin)| {
+                // A table compiled while an answer came may have missed it.
+                upstream.gather();
                 let key = (
                     Arc::clone(&upstream.spec.name),
                     Arc::clone(&origin.spec.text),
