@@ -14,6 +14,7 @@ mod archive_crash;
 mod client;
 mod costs;
 mod disk;
+mod dns;
 mod drain;
 mod endpoint;
 mod gateway;
@@ -23,6 +24,9 @@ mod kill;
 mod layout;
 mod load;
 mod memory;
+#[path = "../../tests/support/name_server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests use all of it")]
+mod name_server;
 mod openloop;
 mod overload;
 mod peers;
@@ -57,7 +61,8 @@ bars (all, when none is named):
   kill      100 flips by `seawall kill`: from typing to confirmation; 10 and 10,000 routes
   reload    50 reloads of both files under load: failed requests
   load      10,000 routes: from start to ready, and from a rename to the new structure in force
-  endpoint  one of two endpoints killed and restarted under load: cut requests, lost connections
+  endpoint  one of two endpoints killed and restarted under load: failed requests, lost connections
+  dns       the name of an endpoint moves under load, the old machine dies: failed requests
   drain     SIGTERM under load: cut requests
   archive-cost   CPU of an archived request over that of a dropped one
   archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
@@ -130,6 +135,7 @@ const BARS: [(&str, Bar); 16] = [
     ("reload", reload::measure),
     ("load", load::measure),
     ("endpoint", endpoint::measure),
+    ("dns", dns::measure),
     ("drain", drain::measure),
     ("archive-cost", archive_cost::measure),
     ("archive-crash", archive_crash::measure),
