@@ -129,7 +129,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 16] = [
+const BARS: [(&str, Bar); 17] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
