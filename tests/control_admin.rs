@@ -213,7 +213,10 @@ fn the_status_tells_the_switches_alone_on_request() {
     };
     let (whole, switches) = (told(""), told("?only=switches"));
     let keys: Vec<&String> = switches.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["switch_errors", "switches", "switches_file"]);
+    assert_eq!(
+        keys,
+        ["breakers", "switch_errors", "switches", "switches_file"]
+    );
     for key in keys {
         // All but ages, which go on.
         let shape = |status: &serde_json::Value| {

@@ -68,11 +68,16 @@ fn structure() -> String {
         })
 }
 
+/// Breakers held by hand; the shipped file has the table before the switches.
+const HELD: &str = "[breaker]\ntripped = \"tripped\"\nother = \"tripped\"\nping = \"passing\"\n";
+
 /// The shipped comments, and every shape thrown.
 fn switches() -> String {
     let text = shipped("switches.toml");
     let end = text.find("[kill]\n").expect("a table") + "[kill]\n".len();
-    format!("{}{THROWN}", &text[..end])
+    let text = text[..end].replace("[breaker]\n", HELD);
+    assert!(text.contains(HELD));
+    format!("{text}{THROWN}")
 }
 
 /// With the mark on the line below `[kill]`, if that is still there.
@@ -111,7 +116,10 @@ impl Lane {
         let routes = path.join("routes.d");
         std::fs::create_dir(&routes).expect("made");
         std::fs::write(routes.join("game.toml"), shipped("routes.d/game.toml")).expect("written");
-        let mark = "[routes.mark]\npath = \"/mark\"\nrespond = { status = 299 }\n";
+        let mut mark = "[routes.mark]\npath = \"/mark\"\nrespond = { status = 299 }\n".to_owned();
+        for name in ["tripped", "other"] {
+            mark += &format!("[routes.{name}]\npath = \"/{name}\"\nupstream = \"stats\"\n");
+        }
         std::fs::write(routes.join("mark.toml"), mark).expect("written");
         std::fs::write(path.join("seawall.toml"), structure()).expect("written");
         let good = marked(switches().as_bytes(), 400).expect("a mark");
@@ -144,6 +152,9 @@ impl Lane {
             ("GET /v1/presence", "", 2),
             ("POST /v1/stats/p?beta=1", "", 1),
             ("POST /v1/stats/p", "", 2),
+            // By its breaker, which answers 503.
+            ("GET /tripped", "", 1),
+            ("GET /other", "", 1),
         ];
         let mut killed = Vec::new();
         for (line, headers, wanted) in kinds {
@@ -214,7 +225,11 @@ impl Lane {
         let good = marked(switches().as_bytes(), 400).expect("a mark");
         let mut status = self.write_switches(&good);
         assert_eq!(digest(&status), self.good.0);
-        let holds = |status: &Value| status["switches_file"]["held"] == Value::Array(Vec::new());
+        let holds = |status: &Value| {
+            let breakers = status["breakers"].as_array().expect("a list");
+            let held = breakers.iter().any(|breaker| breaker["held"] == true);
+            !held && status["switches_file"]["held"] == Value::Array(Vec::new())
+        };
         if !holds(&status) {
             counts.settled.fetch_add(1, Relaxed);
             wait_for("the good file to be all that holds", || {

@@ -30,6 +30,7 @@ mod policies;
 mod reload;
 mod replay;
 mod servers;
+mod storm;
 mod swarm;
 mod throw;
 mod traffic;
@@ -67,6 +68,7 @@ bars (all, when none is named):
   keys           1,000,000 rate limit keys: resident memory
   policies       CPU of a request with every policy over one without
   replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
+  storm          clients that try again three times, an upstream that fails half of the time: its attempts
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -122,7 +124,7 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 15] = [
+const BARS: [(&str, Bar); 16] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
@@ -138,6 +140,7 @@ const BARS: [(&str, Bar); 15] = [
     ("keys", keys::measure),
     ("policies", policies::measure),
     ("replay", replay::measure),
+    ("storm", storm::measure),
 ];
 
 /// What the command line asks for.

@@ -186,7 +186,10 @@ fn home(node: &Node<'_>) -> Home {
 pub(super) fn sort_out(document: &mut Document<'_>, report: &Report<'_>) {
     let is = |found: &Found<'_>, wanted| {
         let entry = found.entry.as_ref();
-        entry.is_some_and(|entry| home(&entry.value) == wanted)
+        entry.is_some_and(|entry| match found.key.starts_with("plan:") {
+            true => wanted == Home::Kill,
+            false => home(&entry.value) == wanted,
+        })
     };
     let strays: Vec<_> = document
         .found
@@ -196,6 +199,19 @@ pub(super) fn sort_out(document: &mut Document<'_>, report: &Report<'_>) {
         .breakers
         .extract_if(.., |found| is(found, Home::Kill))
         .collect();
+    // Of a switch whose header is gone: it keeps what it had.
+    let exempting = document.breakers.iter().filter(|found| {
+        let entry = found.entry.as_ref();
+        entry.is_some_and(|entry| entry.value.as_text() == Some("off"))
+    });
+    let broken = exempting.map(|found| Found {
+        key: found.key.clone(),
+        key_place: found.key_place,
+        entry: None,
+        trust: Trust::Stray,
+        extent: Extent::Closed,
+    });
+    document.found.extend(broken);
     for found in strays {
         let complaint = Complaint::new("says what a breaker does").hint("put it under [breaker]");
         document

@@ -6,8 +6,10 @@
 
 mod breakers;
 mod broken;
+mod names;
 mod parts;
 
+pub(super) use names::table_like;
 pub(super) use parts::{Extent, Found, Trust};
 
 use toml::de::DeTable;
@@ -19,7 +21,7 @@ use super::damage::{
 use super::file::SourceFile;
 use super::keys;
 use super::report::{Complaint, Report};
-use super::tree::{Builder, Entry, Node, Place, Table, Value};
+use super::tree::{Builder, Entry, Place, Table, Value};
 use parts::join_parts;
 
 /// What was found in a file.
@@ -360,31 +362,6 @@ impl<'t> Scanner<'t, '_> {
 /// The complaint about an entry outside `[kill]`.
 pub(super) fn misplaced(key: &str) -> Complaint {
     Complaint::new(format!("`{key}` is not under [kill]")).hint("put the line `[kill]` above it")
-}
-
-/// The table and which of the two it is, if its name is one of theirs or may be with a slip:
-/// `kil`, `ki.l`, `braker`.
-pub(super) fn table_like<'t>(name: &str, node: Node<'t>) -> Option<(&'static str, Table<'t>)> {
-    let Value::Table(mut table) = node.value else {
-        return None;
-    };
-    if let Some(near) = near(name) {
-        return Some((near, table));
-    }
-    let only = table.entries.pop().filter(|_| table.entries.is_empty())?;
-    let joined = format!("{name}.{}", only.key);
-    let Value::Table(table) = only.value.value else {
-        return None;
-    };
-    near(&joined).map(|near| (near, table))
-}
-
-/// The table whose name differs by a slip at most.
-fn near(name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_lowercase();
-    ["kill", "breaker"]
-        .into_iter()
-        .find(|table| strsim::osa_distance(&name, table) <= 1)
 }
 
 fn parse(text: &str, base: usize) -> Option<Table<'_>> {

@@ -8,6 +8,7 @@ fn settings() -> Settings {
         let path = name.trim_matches('"');
         text += &format!("[routes.{name}]\npath = \"/{path}\"\nupstream = \"up\"\n");
     }
+    text += "[plans.p]\nkill = { ping = \"drop\" }\n";
     text += "[routes.mock]\npath = \"/mock\"\nrespond = {}\n";
     load(&[SourceFile::new("seawall.toml", &text)], &|_| None)
         .unwrap()
@@ -138,6 +139,11 @@ fn neither_table_costs_the_other_its_entries() {
             "pong=tripped !kill",
             "ping",
         ),
+        (
+            "[breaker]\npong = \"tripped\"\n#[kill]\nping = \"off\"\n",
+            "pong=tripped !ping",
+            "!ping",
+        ),
         // That of the breakers is.
         (
             "[kill]\nping = \"drop\"\n#[breaker]\npong = \"tripped\"\n",
@@ -150,6 +156,11 @@ fn neither_table_costs_the_other_its_entries() {
             "ping",
         ),
         ("pong = \"tripped\"\n[kill]\n", "pong=tripped", ""),
+        (
+            "[breaker]\npong = \"tripped\"\n#[kill]\n\"plan:p\" = \"on\"\n",
+            "pong=tripped",
+            "plan:p",
+        ),
     ] {
         let read = read(text);
         let told = told(&read).replace(" !kill", "");
