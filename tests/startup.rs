@@ -112,9 +112,9 @@ fn a_missing_configuration_is_one_clear_line() {
 #[test]
 fn keys_of_later_versions_are_refused_and_never_ignored() {
     for (name, keys) in [
-        ("retry", "retry = { attempts = 2 }"),
-        ("rate", "rate_limit = { rate = \"5/s\" }"),
-        ("breaker", "breaker = { consecutive_failures = 3 }"),
+        ("upgrade", "upgrade = [\"websocket\"]"),
+        ("allow", "allow = [\"10.0.0.0/8\"]"),
+        ("auth", "auth = \"game\""),
     ] {
         let keys = format!("path = \"/{name}\"\nupstream = \"u\"\n{keys}");
         let config = base().endpoints("u", &["http://127.0.0.1:9".to_owned()], "");
