@@ -61,13 +61,14 @@ fn the_idle_endpoint_is_preferred_until_a_response_body_has_ended() {
     }
 }
 
-/// Where each player's requests went.
+/// Where each client's requests went.
 fn places(upstreams: &[Upstream], name: &str) -> BTreeMap<String, BTreeSet<usize>> {
     let mut places: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     for (place, upstream) in upstreams.iter().enumerate() {
         for request in upstream.requests() {
-            let player = request.header(name).unwrap_or_default();
-            places.entry(player).or_default().insert(place);
+            if let Some(client) = request.header(name) {
+                places.entry(client).or_default().insert(place);
+            }
         }
     }
     places

@@ -427,6 +427,15 @@ trusted_proxies = ["10.0.0.0/99", 5]
 }
 
 #[test]
+fn resolvers() {
+    insta::assert_snapshot!(structure(
+        r#"[server]
+resolvers = ["10.0.0.2", "[::1]:5353", "ns.internal", "10.0.0.2:0", 5]
+"#
+    ));
+}
+
+#[test]
 fn log_filter() {
     insta::assert_snapshot!(structure(
         r#"[telemetry]

@@ -72,6 +72,7 @@ fn redacted(name: &str, value: &str) -> String {
     match name {
         "x-request-id" => "[id]".to_owned(),
         "retry-after" => "[seconds]".to_owned(),
+        "ratelimit" => "[seconds]".to_owned(),
         "date" => "[date]".to_owned(),
         _ => value.to_owned(),
     }
@@ -87,6 +88,8 @@ fn worker() -> Arc<Worker> {
     let structure = "[upstreams.nobody]\nendpoints = [\"http://127.0.0.1:1\"]\n\
          [routes.scores]\npath = \"/scores\"\nmethods = [\"GET\", \"POST\"]\n\
          max_body = \"4B\"\nupstream = \"nobody\"\n\
+         [routes.limited]\npath = \"/limited\"\nrespond = {}\n\
+         rate_limit = { rate = \"1/h\", burst = 1, key = \"route\" }\n\
          [routes.stats]\npath = \"/stats\"\nupstream = \"nobody\"\n";
     setup::worker(structure, "[kill]\nstats = \"reject\"\n")
 }
@@ -135,6 +138,7 @@ fn refused() -> Vec<Request<RequestBody>> {
         plain(upgrade.header("upgrade", "websocket")),
         plain(ask("/scores")),
         plain(ask("/stats")),
+        plain(ask("/limited")),
     ]
 }
 
@@ -151,6 +155,13 @@ fn fields(headers: &HeaderMap) -> String {
 async fn refusals_of_the_walk_have_the_shape_of_the_table() {
     let worker = worker();
     let peer = setup::peer();
+    let burst = serve(
+        Arc::clone(&worker),
+        Arc::clone(&peer),
+        plain(ask("/limited")),
+    )
+    .await;
+    assert_eq!(burst.expect("never fails").status(), 200);
     let mut all = String::new();
     for request in refused() {
         let asked = format!("{} {}", request.method(), request.uri());

@@ -152,6 +152,36 @@ fn without_retries_there_is_one_attempt() {
 }
 
 #[test]
+fn an_idle_connection_that_turns_out_to_be_closed_is_replaced_for_free() {
+    // Serves one request on each connection, and closes it when another comes.
+    let upstream = Upstream::raw(|connection| {
+        if connection.request().is_some() {
+            connection.write(answer(200, ""));
+            connection.request();
+        }
+    });
+    let gateway = start(&upstream, "retry = \"off\"");
+    let mut client = gateway.connect();
+    assert_passed(&client.ask(get("/")));
+    let idle = Duration::from_millis(700);
+    holds_for(idle, "an open connection", || {
+        upstream.open_connections() == 1
+    });
+    assert_passed(&client.ask(get("/")));
+    assert_eq!(upstream.heads(), 3);
+    gateway.wait_metric(ATTEMPTS, &[("outcome", "upstream_reset")], 1.0);
+    assert_eq!(gateway.metric(RETRIES, &[]), 0.0);
+    assert!(upstream.requests().iter().all(|r| attempt_of(r).is_none()));
+    // Not so a POST, which the upstream may have acted on.
+    wait_for("the other to end", || upstream.open_connections() == 1);
+    holds_for(idle, "an open connection", || {
+        upstream.open_connections() == 1
+    });
+    assert_refusal(&client.ask(post("/", "x")), 502, "upstream_reset");
+    assert_eq!(upstream.heads(), 4);
+}
+
+#[test]
 fn a_body_of_64_kib_is_sent_again_and_one_byte_more_is_not() {
     let upstream = at_second();
     let gateway = start(&upstream, "");

@@ -15,9 +15,9 @@ const DEATHS: usize = 5;
 
 /// Kills and restarts the endpoint several times.
 ///
-/// An answer that the gateway makes while an endpoint is down (502) is counted but is neither
-/// a cut request nor a lost connection: a POST that the endpoint may have seen must not be
-/// sent twice.
+/// A GET that the endpoint took along is sent again to the other: none may fail. A POST that the
+/// endpoint may have seen must not be sent twice: its 502 is counted, and is neither a cut
+/// request nor a lost connection.
 pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
     let mut mortal = Upstream::start_anywhere()?;
     let steady = Upstream::start_anywhere()?;
@@ -35,11 +35,23 @@ pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
     }
     thread::sleep(Duration::from_secs(1));
     let tally = traffic.stop();
-    let answered: u64 = tally.bad.values().sum();
+    let answered = |method| {
+        let bad = tally.bad.iter();
+        let of = bad.filter(|((with, _), _)| *with == method);
+        of.map(|(_, count)| count).sum::<u64>()
+    };
     println!("  {tally}");
-    println!("  answered by the gateway for want of the endpoint: {answered}");
+    println!(
+        "  POSTs that the endpoint may have seen, answered 502: {}",
+        answered("POST")
+    );
     let lost = tally.cut + tally.announced + tally.refused;
     Ok(vec![
+        Finding::new(
+            format!("GETs without a good answer over {DEATHS} deaths of an endpoint (bar: 0)"),
+            answered("GET"),
+            answered("GET") == 0 && tally.good > 0,
+        ),
         Finding::new(
             format!("cut requests over {DEATHS} deaths of an endpoint (bar: 0)"),
             format!("{} of {}", tally.cut, tally.sent()),

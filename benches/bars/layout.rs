@@ -26,6 +26,8 @@ pub(crate) struct Structure {
     pub(crate) workers: usize,
     /// `archive.durability`; with it there are a journal and the route `kept`.
     pub(crate) durability: Option<&'static str>,
+    /// `server.resolvers`: one name server in place of the system's.
+    pub(crate) resolvers: Option<SocketAddr>,
     /// More tables, as text.
     pub(crate) more: String,
 }
@@ -40,6 +42,7 @@ impl Structure {
             version: 0,
             workers: 0,
             durability: None,
+            resolvers: None,
             more: String::new(),
         }
     }
@@ -53,12 +56,15 @@ impl Structure {
             .map(|endpoint| format!("\"http://{endpoint}\""))
             .collect();
         let mut text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"{}\"\nworkers = {}\n\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"{}\"\nworkers = {}\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\n\
              [upstreams.service]\nendpoints = [{}]\n\n\
              [routes.version]\npath = \"/version\"\nrespond = {{ status = 200, body = \"{}\" }}\n\n",
             self.drain_delay,
             self.workers,
+            self.resolvers
+                .map(|server| format!("resolvers = [\"{server}\"]\n"))
+                .unwrap_or_default(),
             endpoints.join(", "),
             self.version,
         );

@@ -14,6 +14,7 @@ mod archive_crash;
 mod client;
 mod costs;
 mod disk;
+mod dns;
 mod drain;
 mod endpoint;
 mod gateway;
@@ -23,6 +24,9 @@ mod kill;
 mod layout;
 mod load;
 mod memory;
+#[path = "../../tests/support/name_server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests use all of it")]
+mod name_server;
 mod openloop;
 mod overload;
 mod peers;
@@ -30,6 +34,7 @@ mod policies;
 mod reload;
 mod replay;
 mod servers;
+mod storm;
 mod swarm;
 mod throw;
 mod traffic;
@@ -56,7 +61,8 @@ bars (all, when none is named):
   kill      100 flips by `seawall kill`: from typing to confirmation; 10 and 10,000 routes
   reload    50 reloads of both files under load: failed requests
   load      10,000 routes: from start to ready, and from a rename to the new structure in force
-  endpoint  one of two endpoints killed and restarted under load: cut requests, lost connections
+  endpoint  one of two endpoints killed and restarted under load: failed requests, lost connections
+  dns       the name of an endpoint moves under load, the old machine dies: failed requests
   drain     SIGTERM under load: cut requests
   archive-cost   CPU of an archived request over that of a dropped one
   archive-crash  50 times kill -9 under load: records lost; and a start over 1 GiB of journal
@@ -67,6 +73,7 @@ bars (all, when none is named):
   keys           1,000,000 rate limit keys: resident memory
   policies       CPU of a request with every policy over one without
   replay         100,000 records at 2,000/s: pace; killed and resumed; a target down for 10 s
+  storm          clients that try again three times, an upstream that fails half of the time: its attempts
 
 --bin PATH  the gateway's binary (default: SEAWALL_BIN, else the one that cargo built along)
 ";
@@ -122,12 +129,13 @@ impl fmt::Display for Times {
 
 type Bar = fn(&Path) -> io::Result<Vec<Finding>>;
 
-const BARS: [(&str, Bar); 15] = [
+const BARS: [(&str, Bar); 16] = [
     ("throw", throw::measure),
     ("kill", kill::measure),
     ("reload", reload::measure),
     ("load", load::measure),
     ("endpoint", endpoint::measure),
+    ("dns", dns::measure),
     ("drain", drain::measure),
     ("archive-cost", archive_cost::measure),
     ("archive-crash", archive_crash::measure),
@@ -138,6 +146,7 @@ const BARS: [(&str, Bar); 15] = [
     ("keys", keys::measure),
     ("policies", policies::measure),
     ("replay", replay::measure),
+    ("storm", storm::measure),
 ];
 
 /// What the command line asks for.

@@ -8,6 +8,7 @@ mod ask;
 pub mod check;
 mod demo;
 mod disk;
+mod endpoints;
 mod explain;
 mod flip;
 mod flush;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::amount::{about, count};
 use super::ask::{self, Gateway};
+use super::endpoints::endpoints;
 use super::ledger::ledger;
 use super::moment::{span, to_the_second};
 
@@ -67,6 +68,7 @@ fn write(status: &Value, out: &mut impl Write) -> io::Result<()> {
     switches(status["switches"].as_array(), out)?;
     breakers(&status["breakers"], out)?;
     client_retries(&status["client_retries"], out)?;
+    endpoints(&status["endpoints"], out)?;
     ledger(&status["ledger"], out)?;
     archive(&status["archive"], out)
 }

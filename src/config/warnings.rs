@@ -68,11 +68,9 @@ fn idle(cursor: &Cursor<'_>) {
     if chosen(cursor) != Chosen::Respond {
         return;
     }
-    for key in KEYS {
-        let off = cursor.read(key, |node| Ok(node.as_text() == Some("off")));
-        if !cursor.owns(key) || off != Some(false) {
-            continue;
-        }
+    let off = |key: &str| cursor.read(key, |node| Ok(node.as_text() == Some("off")));
+    let kept = |key: &&str| cursor.owns(key) && off(key) == Some(false);
+    for key in KEYS.into_iter().filter(kept) {
         let complaint = Complaint::new("has no effect: the gateway answers this route itself");
         warn_of(cursor, key, complaint.hint("remove it"));
     }

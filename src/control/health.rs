@@ -45,7 +45,7 @@ struct Plan {
 struct Checked {
     endpoint: Arc<Endpoint>,
     plan: Plan,
-    _errand: Errand,
+    errand: Errand,
 }
 
 /// Checks every endpoint of the published snapshot that is to be checked. Never ends.
@@ -64,6 +64,10 @@ pub(super) async fn follow(live: Arc<Live>, mut published: watch::Receiver<()>) 
 /// `checked` is by the endpoint's slot, which no other has while it is held here.
 fn look(live: &Live, checked: &mut HashMap<usize, Checked>) {
     let snapshot = live.load();
+    let mut upstreams = snapshot.table.upstreams.values();
+    if checked.is_empty() && upstreams.all(|upstream| upstream.spec.health.is_none()) {
+        return;
+    }
     let mut wanted: HashMap<usize, (Arc<Endpoint>, Option<Plan>)> = HashMap::new();
     for upstream in snapshot.table.upstreams.values() {
         for endpoint in upstream.endpoints().iter() {
@@ -71,7 +75,7 @@ fn look(live: &Live, checked: &mut HashMap<usize, Checked>) {
         }
     }
     checked.retain(|slot, held| match wanted.get(slot) {
-        Some((_, Some(plan))) => held.plan == *plan && !held._errand.is_over(),
+        Some((_, Some(plan))) => held.plan == *plan && !held.errand.is_over(),
         Some((_, None)) => {
             held.endpoint.state.health.unchecked();
             false
@@ -84,7 +88,7 @@ fn look(live: &Live, checked: &mut HashMap<usize, Checked>) {
             continue;
         };
         checked.entry(slot).or_insert_with(|| Checked {
-            _errand: Errand::start(keep_checking(Arc::clone(&endpoint), address, plan.clone())),
+            errand: Errand::start(keep_checking(Arc::clone(&endpoint), address, plan.clone())),
             endpoint,
             plan,
         });

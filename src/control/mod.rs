@@ -157,6 +157,9 @@ impl Control {
     /// Resolves the names of endpoints, for `patience` at most: a name server that is silent
     /// does not hold up the start for longer.
     pub fn resolve_names(&self, patience: Duration) {
+        if !resolver::is_needed(&self.live) {
+            return;
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();

@@ -116,11 +116,16 @@ pub(super) struct Attempt<'a> {
     pub(super) now: Instant,
 }
 
+/// A connection that was idle for so long may have been closed for that. One that breaks although
+/// it was just used says something about the upstream, and what follows is a retry: it is in the
+/// budget, so that an upstream in trouble is not asked twice as much.
+const IDLE: Duration = Duration::from_millis(500);
+
 impl Attempt<'_> {
-    /// Sends on pooled connections until one takes the request, else on a fresh one. One that
-    /// turns out to be closed is replaced once, if the request may be sent again. What waits asks
-    /// the switch that holds now: after a connection was waited for, and before anything is sent
-    /// once more.
+    /// Sends on pooled connections until one takes the request, else on a fresh one. One that was
+    /// idle and turns out to be closed is replaced once, if the request may be sent again: that is
+    /// no attempt of its own. What waits asks the switch that holds now: after a connection was
+    /// waited for, and before anything is sent once more.
     pub(super) async fn run(
         &mut self,
         request: &mut Request<RequestBody>,
@@ -141,7 +146,8 @@ impl Attempt<'_> {
                 }
             };
             let reused = connection.reused;
-            self.original.before_sending(request, reused);
+            let stale = connection.idle >= IDLE;
+            self.original.before_sending(request, stale);
             match self.send(connection, request).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Unsent(back)) => {
@@ -151,9 +157,7 @@ impl Attempt<'_> {
                     }
                     self.ask_switch(request)?;
                 }
-                Err(Failed::Sent(Reason::UpstreamReset))
-                    if reused && self.original.resendable() =>
-                {
+                Err(Failed::Sent(Reason::UpstreamReset)) if stale && self.original.resendable() => {
                     self.now = Clock::now();
                     self.resent = true;
                     self.original.restore(request);

@@ -68,10 +68,10 @@ impl Original {
         self.retried = Keeping::Nothing;
     }
 
-    /// Copies the head if it may have to be sent again; on a connection that was used before it
-    /// may, whatever the route's retries.
-    pub(super) fn before_sending(&mut self, request: &Request<RequestBody>, reused: bool) {
-        let wanted = self.retried == Keeping::Copy || (reused && self.idempotent);
+    /// Copies the head if it may have to be sent again; on a connection that was idle it may,
+    /// whatever the route's retries.
+    pub(super) fn before_sending(&mut self, request: &Request<RequestBody>, stale: bool) {
+        let wanted = self.retried == Keeping::Copy || (stale && self.idempotent);
         if wanted && self.head.is_none() && self.has_body() {
             self.head = Some(Head {
                 method: request.method().clone(),
@@ -81,8 +81,7 @@ impl Original {
         }
     }
 
-    /// Whether it may be sent again at once after a connection that was used before turned out to
-    /// be closed.
+    /// Whether it may be sent again at once after an idle connection turned out to be closed.
     pub(super) fn resendable(&self) -> bool {
         self.idempotent && self.remains() == Remains::Kept
     }

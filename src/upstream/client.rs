@@ -65,6 +65,8 @@ pub struct Connection {
     slot: Arc<Slot>,
     /// Whether it has carried a request before: the other side may be closing it.
     pub reused: bool,
+    /// How long it had nothing to carry before.
+    pub idle: Duration,
 }
 
 impl Client {
@@ -75,11 +77,12 @@ impl Client {
 
     /// A pooled connection to an endpoint, if there is an open one.
     pub fn pooled(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Connection> {
-        let (sender, slot) = self.pool.take(endpoint.slot, now)?;
+        let (sender, slot, since) = self.pool.take(endpoint.slot, now)?;
         Some(Connection {
             sender,
             slot,
             reused: true,
+            idle: now.saturating_duration_since(since),
         })
     }
 
@@ -108,6 +111,7 @@ impl Client {
             sender,
             slot: endpoint.place(),
             reused: false,
+            idle: Duration::ZERO,
         })
     }
 }

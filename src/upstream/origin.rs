@@ -22,6 +22,7 @@ pub struct Origin {
     pub spec: EndpointSpec,
     /// Whether its addresses are up.
     pub metrics: Arc<EndpointMetrics>,
+    named: bool,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     stage: watch::Sender<Stage>,
     resolution: Mutex<Resolution>,
@@ -72,6 +73,7 @@ impl Origin {
         };
         let only = Arc::new(Endpoint::at(&spec, at));
         Origin {
+            named: spec.literal().is_none(),
             spec,
             metrics: Arc::default(),
             endpoints: ArcSwap::from_pointee(vec![only]),
@@ -82,7 +84,7 @@ impl Origin {
 
     /// Whether it has to be resolved.
     pub fn is_named(&self) -> bool {
-        self.spec.literal().is_none()
+        self.named
     }
 
     /// Its addresses now.
@@ -154,5 +156,82 @@ impl Origin {
         self.resolution
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::balance::{Candidate, Place};
+    use crate::policy::health::{Check, HealthSpec};
+    use crate::upstream::EndpointKind;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn named() -> Origin {
+        Origin::new(EndpointSpec {
+            text: "http://u.test:80".into(),
+            kind: EndpointKind::Host,
+            host: "u.test".into(),
+            port: 80,
+        })
+    }
+
+    fn target(last: u8) -> Target {
+        Target {
+            address: ([10, 0, 0, last], 80).into(),
+            authority: "u.test:80".into(),
+        }
+    }
+
+    fn joined(origin: &Origin) -> Vec<Option<Duration>> {
+        let since = |endpoint: &Arc<Endpoint>| match endpoint.state.place(at(100)) {
+            Place::Up { since } => since,
+            Place::Down => panic!("it is up"),
+        };
+        origin.endpoints().iter().map(since).collect()
+    }
+
+    #[test]
+    fn the_first_addresses_start_at_once_and_later_ones_slowly() {
+        let origin = named();
+        origin.await_answer();
+        assert_eq!(origin.found(&[target(1)], at(1)), Change::First);
+        assert_eq!(joined(&origin), [None]);
+        assert_eq!(origin.found(&[target(1), target(2)], at(2)), Change::Other);
+        assert_eq!(joined(&origin), [None, Some(at(2))]);
+        assert_eq!(origin.found(&[target(1), target(2)], at(3)), Change::None);
+    }
+
+    #[test]
+    fn an_address_keeps_its_state_while_it_stays_and_no_longer() {
+        let origin = named();
+        origin.found(&[target(1), target(2)], at(1));
+        let sick = Arc::clone(&origin.endpoints()[1]);
+        sick.state
+            .health
+            .record(&HealthSpec::default(), Check::Failed, at(2));
+        assert!((origin.share_up(at(2)) - 0.5).abs() < f64::EPSILON);
+        origin.found(&[target(2)], at(3));
+        assert!(Arc::ptr_eq(&origin.endpoints()[0], &sick));
+        assert!(origin.share_up(at(3)).abs() < f64::EPSILON);
+        origin.found(&[target(1)], at(4));
+        origin.found(&[target(1), target(2)], at(5));
+        assert!((origin.share_up(at(5)) - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_fails_keeps_its_addresses_and_what_never_had_one_has_none() {
+        let origin = named();
+        assert_eq!(origin.endpoints().len(), 1, "one that waits");
+        assert_eq!(origin.endpoints()[0].address(), None);
+        origin.not_found();
+        assert_eq!(origin.endpoints().len(), 0);
+        assert!(origin.share_up(at(1)).abs() < f64::EPSILON);
+        assert_eq!(origin.found(&[target(1)], at(2)), Change::First);
+        origin.not_found();
+        assert_eq!(origin.endpoints().len(), 1);
     }
 }

@@ -42,13 +42,13 @@ impl Pool {
         *turn
     }
 
-    /// The connection used last, if it is still open.
-    pub(super) fn take(&self, slot: usize, now: Instant) -> Option<(Sender, Arc<Slot>)> {
+    /// The connection used last, if it is still open, and since when it was idle.
+    pub(super) fn take(&self, slot: usize, now: Instant) -> Option<(Sender, Arc<Slot>, Instant)> {
         let mut shelves = self.shelf(slot);
         let idle = &mut shelves[slot].idle;
         while let Some(candidate) = idle.pop() {
             if !candidate.sender.is_closed() && candidate.until > now {
-                return Some((candidate.sender, candidate.slot));
+                return Some((candidate.sender, candidate.slot, candidate.since));
             }
         }
         None

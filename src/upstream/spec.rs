@@ -19,7 +19,7 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// Its addresses, at least one.
     pub endpoints: Vec<EndpointSpec>,
-    /// Longest time to make a connection, name resolution included.
+    /// Longest time to make a connection.
     pub connect_timeout: Duration,
     /// Longest silence inside a response body.
     pub read_timeout: Duration,

@@ -1,7 +1,7 @@
-//! The gateway in front of a real nginx.
+//! The gateway in front of a real nginx and a real HAProxy.
 //!
 //! Runs when `SEAWALL_REAL_SERVERS=1` is set and says so when it is not: it needs a program
-//! that a plain `cargo test` must not ask for. `.ci/run` installs nginx and sets it.
+//! that a plain `cargo test` must not ask for. `.ci/run` installs them and sets it.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,11 +10,13 @@
 
 mod client;
 mod gateway;
+mod haproxy;
 mod nginx;
 mod process;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;
+mod two;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +45,7 @@ fn pair() -> Option<(TempDir, Nginx, Gateway)> {
 fn asked_for() -> bool {
     let asked = std::env::var_os("SEAWALL_REAL_SERVERS").is_some_and(|value| value == "1");
     if !asked {
-        println!("SKIPPED: set SEAWALL_REAL_SERVERS=1 to run against a real nginx");
+        println!("SKIPPED: set SEAWALL_REAL_SERVERS=1 to run against a real nginx and HAProxy");
     }
     asked
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ pub(crate) fn page() -> Vec<u8> {
 pub(crate) struct Nginx {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    scratch: PathBuf,
 }
 
 impl Nginx {
@@ -32,27 +33,42 @@ impl Nginx {
             let address = free_address();
             let config = scratch.join("nginx.conf");
             fs::write(&config, nginx_config(scratch, address)).expect("nginx's configuration");
-            let child = Command::new("nginx")
-                .args(["-e", "stderr", "-p"])
-                .arg(scratch)
-                .arg("-c")
-                .arg(&config)
-                .stdin(Stdio::null())
-                .spawn()
-                .expect("nginx is installed: apt-get install nginx");
             let mut nginx = Nginx {
-                process: Process(child),
+                process: Process(spawn(scratch)),
                 address,
+                scratch: scratch.to_owned(),
             };
-            let start = Instant::now();
-            while start.elapsed() < PATIENCE && nginx.runs() {
-                if TcpStream::connect(address).is_ok() && nginx.runs() {
-                    return nginx;
-                }
-                thread::sleep(Duration::from_millis(20));
+            if nginx.comes_up() {
+                return nginx;
             }
         }
         panic!("nginx does not start");
+    }
+
+    fn comes_up(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && self.runs() {
+            if TcpStream::connect(self.address).is_ok() && self.runs() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// Ends it at once, whatever it has in flight.
+    pub(crate) fn stop(&mut self) {
+        signal("TERM", &self.process.0);
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && self.runs() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_again(&mut self) {
+        self.process = Process(spawn(&self.scratch));
+        assert!(self.comes_up(), "nginx does not start again");
     }
 
     pub(crate) fn runs(&mut self) -> bool {
@@ -67,12 +83,19 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        signal("TERM", &self.process.0);
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(5) && self.runs() {
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.stop();
     }
+}
+
+fn spawn(scratch: &Path) -> Child {
+    Command::new("nginx")
+        .args(["-e", "stderr", "-p"])
+        .arg(scratch)
+        .arg("-c")
+        .arg(scratch.join("nginx.conf"))
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("nginx is installed: apt-get install nginx")
 }
 
 fn nginx_config(scratch: &Path, address: SocketAddr) -> String {
@@ -108,6 +131,8 @@ http {{
             add_header x-kept-in $request_body_file;
         }}
         location = /accepted {{ return 200 accepted; }}
+        # The header tells the connections apart.
+        location = /port {{ add_header x-peer-port $remote_port; return 200 one; }}
     }}
 }}
 ",

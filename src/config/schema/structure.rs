@@ -316,7 +316,7 @@ static UPSTREAM: Shape = Shape {
         doc(
             "connect_timeout",
             PositiveDuration,
-            "Longest time to make a connection, name resolution included.",
+            "Longest time to make a connection.",
         )
         .or("\"1s\""),
         doc(

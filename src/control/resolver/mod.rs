@@ -41,14 +41,16 @@ pub(super) fn expect(table: &RouteTable) {
     }
 }
 
+/// Whether there is any name to resolve.
+pub(super) fn is_needed(live: &Live) -> bool {
+    named(&live.load().table).next().is_some()
+}
+
 /// Resolves every name once, side by side, before anything is served; what takes longer goes on
 /// with [`follow`].
 pub(super) async fn first(live: &Live, within: Duration) {
     let snapshot = live.load();
     let names: Vec<_> = named(&snapshot.table).collect();
-    if names.is_empty() {
-        return;
-    }
     let Some(lookup) = lookup(&snapshot.settings().server.resolvers) else {
         return;
     };
@@ -70,7 +72,7 @@ pub(super) async fn follow(live: Arc<Live>, mut published: watch::Receiver<()>) 
     let mut names = Names {
         source: Source::default(),
         lookups: watch::Sender::new(None),
-        errands: BTreeMap::new(),
+        followed: BTreeMap::new(),
     };
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -93,20 +95,26 @@ struct Source {
 struct Names {
     source: Source,
     lookups: watch::Sender<Option<Arc<Lookup>>>,
-    /// By upstream and endpoint as configured.
-    errands: BTreeMap<(Arc<str>, Arc<str>), (Arc<Origin>, Errand)>,
+    followed: BTreeMap<Key, Followed>,
+}
+
+/// An upstream's name, and an endpoint as configured.
+type Key = (Arc<str>, Arc<str>);
+
+/// One name, and the task that keeps it resolved.
+struct Followed {
+    origin: Arc<Origin>,
+    errand: Errand,
 }
 
 impl Names {
     fn look(&mut self, live: &Arc<Live>) {
         let snapshot = live.load();
         let table = &snapshot.table;
-        for upstream in table.upstreams.values() {
-            // A table compiled while an answer came may have missed it.
-            upstream.gather();
-        }
-        let wanted: BTreeMap<_, _> = named(table)
+        let wanted: BTreeMap<Key, Arc<Origin>> = named(table)
             .map(|(upstream, origin)| {
+                // A table compiled while an answer came may have missed it.
+                upstream.gather();
                 let key = (
                     Arc::clone(&upstream.spec.name),
                     Arc::clone(&origin.spec.text),
@@ -114,9 +122,9 @@ impl Names {
                 (key, Arc::clone(origin))
             })
             .collect();
-        self.errands.retain(|key, (origin, errand)| {
-            let same = |now: &Arc<Origin>| Arc::ptr_eq(now, origin);
-            wanted.get(key).is_some_and(same) && !errand.is_over()
+        self.followed.retain(|key, followed| {
+            let same = |now: &Arc<Origin>| Arc::ptr_eq(now, &followed.origin);
+            wanted.get(key).is_some_and(same) && !followed.errand.is_over()
         });
         if wanted.is_empty() {
             return;
@@ -124,10 +132,11 @@ impl Names {
         self.renew(&snapshot.settings().server.resolvers);
         for (key, origin) in wanted {
             let name = Arc::clone(&key.0);
-            self.errands.entry(key).or_insert_with(|| {
+            self.followed.entry(key).or_insert_with(|| {
                 let lookups = self.lookups.subscribe();
                 let task = keep_resolved(Arc::clone(live), name, Arc::clone(&origin), lookups);
-                (origin, Errand::start(task))
+                let errand = Errand::start(task);
+                Followed { origin, errand }
             });
         }
     }
