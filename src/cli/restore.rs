@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::flip::{Flip, FlipOptions, Flipped, complain, subject};
+use super::moment::to_the_second;
 use super::precedence::{met, name};
 use crate::config::{Change, EntryText, RouteSettings, Settings};
 use crate::control::Manner;
@@ -104,6 +105,15 @@ fn say(
     for (route, by) in still.iter().take(8) {
         let _ = writeln!(out, "  {route} is still killed by {}", by.join(", then "));
     }
+    for switch in automatic(flipped).filter(|_| !arguments.exempt) {
+        let text = |key: &str| switch[key].as_str().unwrap_or("?");
+        let (route, until) = (text("key"), to_the_second(text("expires")));
+        let _ = writeln!(
+            out,
+            "  {route} is still killed automatically until {until}; `seawall restore {route} \
+             --exempt` ends that"
+        );
+    }
     if still.len() > 8 {
         let _ = writeln!(
             out,
@@ -111,6 +121,12 @@ fn say(
             still.len() - 8
         );
     }
+}
+
+/// What the gateway killed by itself and still kills.
+fn automatic(flipped: &Flipped) -> impl Iterator<Item = &Value> {
+    let switches = flipped.switches().iter();
+    switches.filter(|switch| switch["source"] == "auto" && switch["state"] == "thrown")
 }
 
 fn sentence(
