@@ -13,6 +13,7 @@ pub(super) fn met(route: &RouteSettings, settings: &KillSettings, now: Duration)
         name: &route.name,
         tier: route.tier,
         own: &route.kill_switch,
+        auto: None,
     };
     let mut met = Vec::new();
     for clause in Rules::written(subject, settings).clauses {

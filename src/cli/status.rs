@@ -67,6 +67,8 @@ fn write(status: &Value, out: &mut impl Write) -> io::Result<()> {
     errors(&status["switch_errors"], out)?;
     switches(status["switches"].as_array(), out)?;
     endpoints(&status["endpoints"], out)?;
+    breakers(&status["breakers"], out)?;
+    client_retries(&status["client_retries"], out)?;
     ledger(&status["ledger"], out)?;
     archive(&status["archive"], out)
 }
@@ -197,6 +199,52 @@ fn details(switch: &Value, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
+/// Breakers held by hand, a line each.
+fn breakers(breakers: &Value, out: &mut impl Write) -> io::Result<()> {
+    for breaker in breakers.as_array().into_iter().flatten() {
+        let text = |key: &str| breaker[key].as_str().unwrap_or("?");
+        let age = breaker["age_seconds"].as_f64().unwrap_or_default();
+        let held = match breaker["held"].as_bool() {
+            Some(true) => "; the file no longer says so",
+            Some(false) | None => "",
+        };
+        writeln!(
+            out,
+            "breaker of {} held {} by hand for {}{held}",
+            text("route"),
+            text("forced"),
+            span(seconds(age))
+        )?;
+    }
+    Ok(())
+}
+
+/// Most routes whose client retries are named.
+const NAMED: usize = 5;
+
+/// Routes whose clients send requests again, those with the most first.
+fn client_retries(retries: &Value, out: &mut impl Write) -> io::Result<()> {
+    let routes = retries.as_object().into_iter().flatten();
+    let figure = |value: &Value, key: &str| value[key].as_f64().unwrap_or_default();
+    let rates = routes.map(|(route, value)| {
+        let (rate, share) = (figure(value, "per_second"), figure(value, "share"));
+        (rate, share, route)
+    });
+    let mut rates: Vec<_> = rates.collect();
+    rates.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.2.cmp(other.2)));
+    for (rate, share, route) in rates.iter().take(NAMED) {
+        writeln!(
+            out,
+            "clients of {route} send {rate:.1} requests/s again, {:.0} % of all",
+            share * 100.0
+        )?;
+    }
+    match rates.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => writeln!(out, "and those of {more} more routes"),
+    }
+}
+
 /// What the journal holds, and how its way into the store goes.
 fn archive(archive: &Value, out: &mut impl Write) -> io::Result<()> {
     if archive.is_null() {
@@ -249,6 +297,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn breakers_by_hand_and_the_most_repeated_routes_are_named() {
+        let mut out = Vec::new();
+        let value = json!([
+            { "route": "a", "forced": "tripped", "age_seconds": 61.0, "held": true },
+            { "route": "b", "forced": "passing", "age_seconds": 2.0, "held": false },
+        ]);
+        breakers(&value, &mut out).unwrap();
+        let value: serde_json::Map<String, Value> = (1..=7)
+            .map(|n| (format!("r{n}"), json!({ "share": 0.25, "per_second": n })))
+            .collect();
+        client_retries(&Value::Object(value), &mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(
+            lines[0],
+            "breaker of a held tripped by hand for 1m 1s; the file no longer says so"
+        );
+        assert_eq!(lines[1], "breaker of b held passing by hand for 2s");
+        assert_eq!(
+            lines[2],
+            "clients of r7 send 7.0 requests/s again, 25 % of all"
+        );
+        assert_eq!(
+            lines[6],
+            "clients of r3 send 3.0 requests/s again, 25 % of all"
+        );
+        assert_eq!(lines[7], "and those of 2 more routes");
+    }
 
     #[test]
     fn a_journal_directory_that_cannot_be_used_is_named_with_its_fault() {

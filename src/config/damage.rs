@@ -10,7 +10,8 @@ pub(super) fn leaves_open(line: &str) -> bool {
 
 /// Whether a line was a header before its first bracket was damaged.
 pub(super) fn was_header(line: &str) -> bool {
-    line.ends_with(']') && line.contains("kill.") && !line.contains('=')
+    let table = line.contains("kill.") || line == "breaker]";
+    line.ends_with(']') && table && !line.contains('=')
 }
 
 /// Whether a damaged header may be one of this name, or of a table below it. Then the entry may

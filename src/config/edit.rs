@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use super::editor::Editor;
 use super::entry_text::{EntryText, key_text};
@@ -197,12 +198,27 @@ impl Check<'_> {
             .cloned()
             .collect();
         others.dedup();
+        others.extend(self.disturbed_breakers(&read));
         if meant && others.is_empty() && self.no_worse(text, &read) {
             return Verdict::Sound(read);
         }
         others.sort();
         others.dedup();
         Verdict::Disturbs(others)
+    }
+
+    /// Routes whose breaker would be held otherwise.
+    fn disturbed_breakers(&self, read: &SwitchesRead) -> Vec<String> {
+        let (before, after) = (&self.before.breakers, &read.breakers);
+        let entries = before.entries.keys().chain(after.entries.keys());
+        let all = entries.chain(&before.in_error).chain(&after.in_error);
+        let differs = |route: &&Arc<str>| {
+            before.entries.get(*route) != after.entries.get(*route)
+                || before.in_error.contains(*route) != after.in_error.contains(*route)
+        };
+        all.filter(differs)
+            .map(|route| format!("breaker.{route}"))
+            .collect()
     }
 
     /// Whether the file as a whole can do what it could.
@@ -214,7 +230,10 @@ impl Check<'_> {
             }
             Form::Broken => true,
         };
-        whole && (read.has_kill_table || !before.has_kill_table) && (read.parsed || !before.parsed)
+        whole
+            && read.breakers.has_table == before.breakers.has_table
+            && (read.has_kill_table || !before.has_kill_table)
+            && (read.parsed || !before.parsed)
     }
 }
 

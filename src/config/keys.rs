@@ -56,10 +56,14 @@ pub(super) const ROOT: Section = &[
     now("archive"),
     now("plans"),
     elsewhere("kill", "is read from switches.toml alone; move it there"),
+    elsewhere(
+        "breaker",
+        "is read from switches.toml alone; when a breaker trips stands in `routes.NAME.breaker`",
+    ),
 ];
 
 /// The top level of `switches.toml`.
-pub(super) const SWITCHES: Section = &[now("kill")];
+pub(super) const SWITCHES: Section = &[now("kill"), now("breaker")];
 
 /// `[server]`.
 pub(super) const SERVER: Section = &[

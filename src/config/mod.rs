@@ -6,6 +6,7 @@
 mod answer;
 mod archive;
 mod attempts;
+mod breakers;
 mod cursor;
 mod damage;
 mod diff;
@@ -42,6 +43,7 @@ mod value;
 mod warnings;
 mod when;
 
+pub use breakers::BreakersRead;
 pub use edit::{Change, Difference, EditError, Edited, edit};
 pub use entry_text::{EntryText, JsonRefusal};
 pub use error::{Problem, Severity};

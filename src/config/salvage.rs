@@ -4,6 +4,7 @@
 //! swallow what follows, so that one bad entry would hide its neighbours. Here each line stands
 //! for itself: it is parsed alone, and joined with those after it only if that makes it whole.
 
+mod breakers;
 mod broken;
 mod parts;
 
@@ -25,7 +26,10 @@ use parts::join_parts;
 #[derive(Default)]
 pub(super) struct Document<'t> {
     pub(super) found: Vec<Found<'t>>,
+    /// The same of `[breaker]`.
+    pub(super) breakers: Vec<Found<'t>>,
     pub(super) has_kill_table: bool,
+    pub(super) has_breaker_table: bool,
     pub(super) parsed: bool,
 }
 
@@ -34,7 +38,8 @@ enum Section {
     /// Before any header.
     Top,
     Kill,
-    /// Under a header that may have been `[kill]`.
+    Breaker,
+    /// Under a header that may have been one of the two.
     Damaged,
     /// Under another table's header.
     Other,
@@ -166,7 +171,7 @@ impl<'t> Scanner<'t, '_> {
         let last = (line + MOST_LINES).min(self.lines.len() - 1);
         for end in line + 2..=last {
             let size = self.lines[end] - self.lines[line];
-            if size > self.budget || self.kill_header(end - 1) {
+            if size > self.budget || self.known_header(end - 1) {
                 return None;
             }
             self.budget -= size;
@@ -177,9 +182,11 @@ impl<'t> Scanner<'t, '_> {
         None
     }
 
-    /// Whether a line is `[kill]` or `[kill.NAME]` beyond doubt: no entry reaches past it.
-    fn kill_header(&self, line: usize) -> bool {
-        self.slice(line, line + 1).trim_start().starts_with("[kill")
+    /// Whether a line is `[kill]`, `[kill.NAME]` or `[breaker]` beyond doubt: no entry reaches
+    /// past it.
+    fn known_header(&self, line: usize) -> bool {
+        let text = self.slice(line, line + 1).trim_start();
+        (text.starts_with("[kill") || text.starts_with("[breaker"))
             && self.clean(line, line + 1).is_some()
     }
 
@@ -198,8 +205,11 @@ impl<'t> Scanner<'t, '_> {
         let Some(entry) = table.entries.into_iter().next() else {
             return line + 1;
         };
+        if entry.key == "breaker" {
+            return self.breaker_header(line, entry);
+        }
         let kill = entry.key == "kill";
-        let below = table_like_kill(&entry.key, entry.value);
+        let below = table_like(&entry.key, entry.value).map(|(_, below)| below);
         if let Some(below) = &below
             && kill
         {
@@ -286,6 +296,10 @@ impl<'t> Scanner<'t, '_> {
     fn take(&mut self, table: Table<'t>) {
         for entry in table.entries {
             match self.section {
+                Section::Top if entry.key == "breaker" => {
+                    self.take_breaker_table(entry.value.value)
+                }
+                Section::Breaker => self.push_breaker(entry),
                 Section::Top if entry.key == "kill" => {
                     self.document.has_kill_table = true;
                     self.take_table(entry.value.value, None);
@@ -348,21 +362,29 @@ pub(super) fn misplaced(key: &str) -> Complaint {
     Complaint::new(format!("`{key}` is not under [kill]")).hint("put the line `[kill]` above it")
 }
 
-/// The table, if its name is `kill`, or may be with a slip: `kil`, `ki.l`.
-pub(super) fn table_like_kill<'t>(name: &str, node: Node<'t>) -> Option<Table<'t>> {
-    let near = |name: &str| strsim::osa_distance(&name.to_ascii_lowercase(), "kill") <= 1;
+/// The table and which of the two it is, if its name is one of theirs or may be with a slip:
+/// `kil`, `ki.l`, `braker`.
+pub(super) fn table_like<'t>(name: &str, node: Node<'t>) -> Option<(&'static str, Table<'t>)> {
     let Value::Table(mut table) = node.value else {
         return None;
     };
-    if near(name) {
-        return Some(table);
+    if let Some(near) = near(name) {
+        return Some((near, table));
     }
     let only = table.entries.pop().filter(|_| table.entries.is_empty())?;
     let joined = format!("{name}.{}", only.key);
     let Value::Table(table) = only.value.value else {
         return None;
     };
-    near(&joined).then_some(table)
+    near(&joined).map(|near| (near, table))
+}
+
+/// The table whose name differs by a slip at most.
+fn near(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    ["kill", "breaker"]
+        .into_iter()
+        .find(|table| strsim::osa_distance(&name, table) <= 1)
 }
 
 fn parse(text: &str, base: usize) -> Option<Table<'_>> {

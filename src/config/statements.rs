@@ -149,7 +149,7 @@ impl Cutter<'_> {
     fn joined(&mut self, line: usize) -> Option<(Kind, usize)> {
         for end in line + 2..self.lines.len() {
             let size = self.lines[end] - self.lines[line];
-            if size > self.budget || (self.form == Form::Broken && self.is_kill_header(end - 1)) {
+            if size > self.budget || (self.form == Form::Broken && self.is_known_header(end - 1)) {
                 return None;
             }
             self.budget -= size;
@@ -160,8 +160,9 @@ impl Cutter<'_> {
         None
     }
 
-    fn is_kill_header(&self, line: usize) -> bool {
-        self.slice(line, line + 1).trim_start().starts_with("[kill")
+    fn is_known_header(&self, line: usize) -> bool {
+        let text = self.slice(line, line + 1).trim_start();
+        (text.starts_with("[kill") || text.starts_with("[breaker"))
             && self.parse(line, line + 1).is_some()
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use toml::de::DeTable;
 
+use super::breakers::{self, BreakersRead};
 use super::cursor::{Decoded, Path, unknown_key};
 use super::entries::{self, Keyed, Scope};
 use super::error::{Problem, Severity};
@@ -12,9 +13,9 @@ use super::file::SourceFile;
 use super::keys;
 use super::plans;
 use super::report::{Complaint, Report};
-use super::salvage::{Document, Extent, Found, Trust, misplaced, salvage, table_like_kill};
+use super::salvage::{Document, Extent, Found, Trust, misplaced, salvage, table_like};
 use super::settings::{RouteSettings, Settings};
-use super::tree::{Builder, Entry, Value};
+use super::tree::{Builder, Entry, Table, Value};
 use crate::policy::kill::{KillKey, KillSettings, Position, Setting};
 use crate::vocab::Clock;
 use crate::vocab::Tier;
@@ -26,6 +27,8 @@ pub struct SwitchesRead {
     pub entries: KillSettings,
     /// Keys that were seen but cannot be used: they keep what they had.
     pub in_error: BTreeSet<KillKey>,
+    /// What it says of breakers.
+    pub breakers: BreakersRead,
     /// Every error.
     pub problems: Vec<Problem>,
     /// What somebody should look at.
@@ -40,7 +43,8 @@ pub struct SwitchesRead {
 /// of the result, and each concerns its own entry alone.
 pub fn read_switch_entries(file: &SourceFile, settings: &Settings) -> SwitchesRead {
     let report = Report::new(std::slice::from_ref(file));
-    let document = document(file, &report);
+    let mut document = document(file, &report);
+    breakers::sort_out(&mut document, &report);
     let mut read = SwitchesRead {
         has_kill_table: document.has_kill_table,
         parsed: document.parsed,
@@ -67,6 +71,7 @@ pub fn read_switch_entries(file: &SourceFile, settings: &Settings) -> SwitchesRe
             }
         }
     }
+    read.breakers = breakers::read(&document, settings, &report);
     (read.problems, read.warnings) = report.finish();
     if !read.has_kill_table && read.problems.is_empty() {
         read.warnings.push(no_kill_table(file));
@@ -121,17 +126,19 @@ fn document<'t>(file: &'t SourceFile, report: &Report<'_>) -> Document<'t> {
         };
         return well_formed(file, builder.table(table.into_inner()).entries, report);
     }
-    let mut document = salvage(file, report);
-    let mut seen = BTreeMap::new();
-    for found in &mut document.found {
-        if let Some(first) = seen.insert(found.key.clone(), found.key_place) {
-            let message = format!(
-                "repeats the key of {}; the last one holds",
-                report.name(first)
-            );
-            let key = format!("kill.{}", found.key);
-            let complaint = Complaint::new(message).hint("remove one of them");
-            report.error(found.key_place, key, complaint);
+    let document = salvage(file, report);
+    for (table, all) in [("kill", &document.found), ("breaker", &document.breakers)] {
+        let mut seen = BTreeMap::new();
+        for found in all {
+            if let Some(first) = seen.insert(&found.key, found.key_place) {
+                let message = format!(
+                    "repeats the key of {}; the last one holds",
+                    report.name(first)
+                );
+                let key = format!("{table}.{}", found.key);
+                let complaint = Complaint::new(message).hint("remove one of them");
+                report.error(found.key_place, key, complaint);
+            }
         }
     }
     if report.errors() == 0 {
@@ -145,62 +152,66 @@ fn well_formed<'t>(file: &SourceFile, top: Vec<Entry<'t>>, report: &Report<'_>) 
         parsed: true,
         ..Document::default()
     };
-    let mut found = Vec::new();
-    let mut push = |entry: Entry<'t>, trust| {
-        found.push(Found {
-            key: entry.key.to_string(),
-            key_place: entry.key_place,
-            entry: Some(entry),
-            trust,
-            // The parser has joined what belongs together.
-            extent: Extent::Closed,
-        });
-    };
     for entry in top {
-        let kill = entry.key == "kill";
-        if kill && entry.value.as_list().is_some() {
+        let table = ["kill", "breaker"].into_iter().find(|t| *t == entry.key);
+        if let Some(table) = table
+            && entry.value.as_list().is_some()
+        {
             let complaint = Complaint::new("is one table, not a list of tables");
-            report.error(
-                entry.key_place,
-                "kill".to_owned(),
-                complaint.hint("write [kill]"),
-            );
+            let complaint = complaint.hint(format!("write [{table}]"));
+            report.error(entry.key_place, table.to_owned(), complaint);
             let Value::List(tables) = entry.value.value else {
                 continue;
             };
-            for table in tables {
-                if let Value::Table(table) = table.value {
-                    table
-                        .entries
-                        .into_iter()
-                        .for_each(|entry| push(entry, Trust::Stray));
+            for item in tables {
+                if let Value::Table(below) = item.value {
+                    document.put(table, below, Trust::Stray);
                 }
             }
             continue;
         }
         // An inline table has its own line, like a word; other tables have a header.
         let inline = file.text[entry.value.place.start as usize..].starts_with('{');
-        if entry.value.as_table().is_none() || (inline && !kill) {
-            report.error(
-                entry.key_place,
-                entry.key.to_string(),
-                misplaced(&entry.key),
-            );
-            push(entry, Trust::Stray);
+        if entry.value.as_table().is_none() || (inline && table.is_none()) {
+            let complaint = misplaced(&entry.key);
+            report.error(entry.key_place, entry.key.to_string(), complaint);
+            document.found.push(found(entry, Trust::Stray));
             continue;
         }
-        document.has_kill_table |= kill;
-        if !kill {
+        document.has_kill_table |= entry.key == "kill";
+        document.has_breaker_table |= entry.key == "breaker";
+        if table.is_none() {
             let complaint = unknown_key(&entry.key, keys::SWITCHES);
             report.error(entry.key_place, entry.key.to_string(), complaint);
         }
-        let trust = if kill { Trust::Sound } else { Trust::Stray };
-        let table = table_like_kill(&entry.key, entry.value);
-        let entries = table.into_iter().flat_map(|table| table.entries);
-        entries.for_each(|entry| push(entry, trust));
+        let trust = table.map_or(Trust::Stray, |_| Trust::Sound);
+        if let Some((table, below)) = table_like(&entry.key, entry.value) {
+            document.put(table, below, trust);
+        }
     }
-    document.found = found;
     document
+}
+
+impl<'t> Document<'t> {
+    /// Takes the entries of a table that the parser has joined.
+    fn put(&mut self, name: &str, table: Table<'t>, trust: Trust) {
+        let to = match name {
+            "breaker" => &mut self.breakers,
+            _ => &mut self.found,
+        };
+        to.extend(table.entries.into_iter().map(|entry| found(entry, trust)));
+    }
+}
+
+fn found(entry: Entry<'_>, trust: Trust) -> Found<'_> {
+    Found {
+        key: entry.key.to_string(),
+        key_place: entry.key_place,
+        entry: Some(entry),
+        trust,
+        // The parser has joined what belongs together.
+        extent: Extent::Closed,
+    }
 }
 
 /// Which key an entry is about, and what it says.

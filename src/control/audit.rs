@@ -8,6 +8,7 @@ use super::listing::{Listed, entries, modes, routes_of_plan};
 use super::status::rfc3339;
 use super::switches::Entries;
 use crate::config::{Problem, RouteSettings};
+use crate::policy::clause::Hand;
 use crate::policy::kill::{KillKey, Mode, PlanUse, Position, Setting};
 
 /// Most route names that one line lists.
@@ -63,6 +64,7 @@ impl Writer {
 pub(super) struct Line<'a> {
     pub(super) key: String,
     pub(super) plan: Option<&'a Arc<str>>,
+    pub(super) hand: Hand,
     pub(super) routes: String,
     pub(super) from: String,
     pub(super) to: String,
@@ -85,6 +87,12 @@ impl Line<'_> {
             true => &whole,
             false => &self.percent,
         };
+        // What nobody wrote stands in no file.
+        let nobody = Writer::default();
+        let (writer, source) = match self.hand {
+            Hand::Person => (writer, writer.source(self.plan)),
+            Hand::Auto => (&nobody, Hand::AUTO),
+        };
         let digest = writer.digest.map(|digest| format!("{digest:016x}"));
         tracing::info!(
             key = self.key,
@@ -99,7 +107,7 @@ impl Line<'_> {
             exempt = self.exempt,
             reason = self.reason.as_deref().unwrap_or(""),
             owner = self.owner.as_deref().unwrap_or(""),
-            source = writer.source(self.plan),
+            source,
             token = writer.token.as_deref(),
             digest = digest.unwrap_or_default(),
             "{message}"
@@ -167,6 +175,7 @@ fn line<'a>(
     Some(Line {
         key: listed.key.to_string(),
         plan: listed.plan,
+        hand: Hand::Person,
         routes: cut(&listed.routes(routes)),
         from: position(from, routes),
         to: position(to, routes),

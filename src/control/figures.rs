@@ -1,6 +1,6 @@
 //! Live figures of each route over the last ten seconds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ pub struct RouteFigures {
     /// Share of answers that the upstream or the gateway made with a 5xx status, 0 to 1;
     /// clients that went away count neither way.
     pub error_share: f64,
+    /// Share of requests that clients sent again, 0 to 1. Killed requests are not looked at.
+    pub client_retry_share: f64,
+    /// Requests that clients sent again, a second.
+    pub client_retries_per_second: f64,
     /// Who answered.
     pub by: ByShare,
 }
@@ -67,12 +71,16 @@ struct Ring {
 struct Counts {
     by: [u64; 4],
     errors: u64,
+    client_retries: u64,
     latency: Sample,
 }
 
 impl Counts {
     fn read(metrics: &RouteMetrics) -> Counts {
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            client_retries: metrics.client_retries(),
+            ..Counts::default()
+        };
         for (by, code, n) in metrics.requests() {
             counts.by[by.index()] += n;
             if code >= 500 && matches!(by, By::Upstream | By::Gateway) {
@@ -90,6 +98,7 @@ impl Counts {
         Counts {
             by: std::array::from_fn(|i| self.by[i].saturating_sub(earlier.by[i])),
             errors: self.errors.saturating_sub(earlier.errors),
+            client_retries: self.client_retries.saturating_sub(earlier.client_retries),
             latency: self.latency.since(&earlier.latency),
         }
     }
@@ -98,6 +107,7 @@ impl Counts {
         Counts {
             by: std::array::from_fn(|i| self.by[i] + other.by[i]),
             errors: self.errors + other.errors,
+            client_retries: self.client_retries + other.client_retries,
             latency: self.latency.plus(&other.latency),
         }
     }
@@ -130,6 +140,18 @@ impl Figures {
         let rings = self.lock();
         let ring = rings.routes.get(route)?;
         Some(figures(&ring.sum(), rings.span()))
+    }
+
+    /// Routes with requests that clients sent again, by name, and their figures.
+    pub fn client_retries(&self) -> BTreeMap<Arc<str>, RouteFigures> {
+        let rings = self.lock();
+        let all = rings.routes.iter();
+        let repeated = all.filter_map(|(name, ring)| {
+            let sum = ring.sum();
+            let figures = || figures(&sum, rings.span());
+            (sum.client_retries > 0).then(|| (Arc::clone(name), figures()))
+        });
+        repeated.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Rings> {
@@ -184,12 +206,15 @@ fn figures(counts: &Counts, span: Duration) -> RouteFigures {
     let answered = requests - counts.by[By::Client.index()];
     let share = |by: By| ratio(counts.by[by.index()], requests);
     let ms = |q| counts.latency.quantile(q).map(|s| s * 1e3);
+    let per_second = |count: u64| match span.is_zero() {
+        true => 0.0,
+        false => count as f64 / span.as_secs_f64(),
+    };
     RouteFigures {
-        requests_per_second: if span.is_zero() {
-            0.0
-        } else {
-            requests as f64 / span.as_secs_f64()
-        },
+        requests_per_second: per_second(requests),
+        // A request is known to be repeated before it has ended.
+        client_retry_share: ratio(counts.client_retries, requests).min(1.0),
+        client_retries_per_second: per_second(counts.client_retries),
         p50_ms: ms(0.5),
         p99_ms: ms(0.99),
         error_share: ratio(counts.errors, answered),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::switches::reached;
 use crate::config::RouteSettings;
+use crate::policy::clause::Hand;
 use crate::policy::kill::{KillEntry, KillKey, Mode, PlanUse, Position, Setting};
 
 /// One entry in effect.
@@ -17,6 +18,8 @@ pub(super) struct Listed<'a> {
     pub(super) index: usize,
     /// The plan that throws it.
     pub(super) plan: Option<&'a Arc<str>>,
+    /// Who throws it.
+    pub(super) hand: Hand,
     /// What it says, under what is said of the plan as a whole.
     pub(super) entry: Cow<'a, KillEntry>,
 }
@@ -37,6 +40,7 @@ pub(super) fn entries<'a>(key: &'a KillKey, setting: &'a Setting) -> Vec<Listed<
                 key,
                 index,
                 plan: None,
+                hand: Hand::Person,
                 entry: Cow::Borrowed(entry),
             });
             listed.collect()
@@ -55,6 +59,7 @@ fn of_plan<'a>(name: &'a Arc<str>, plan: &'a PlanUse) -> Vec<Listed<'a>> {
                 key,
                 index,
                 plan: Some(name),
+                hand: Hand::Person,
                 entry: Cow::Owned(plan.applied(entry)),
             })
     });

@@ -1,18 +1,21 @@
 //! Floor 9: what happens beside the requests. Reload, switches, the admin listener.
 //!
 //! `watch` notices, `structure` and `switchfile` read, `switches` decides what is thrown,
+//! `breakers` which breakers are held by hand, `automatic` what the gateway throws by itself.
 //! `reload` publishes, `timeline` knows what ends by itself, `audit` logs it, `status`, `reports`
 //! and `routes` tell it, `admin` serves that. `switchedit` changes one entry and `switchwriter`
 //! writes `switches.toml`, for the commands and for `kill_api`, which asks `access` first;
 //! `confirmation` waits until an edit acts. `resolver` keeps the names of endpoints resolved,
-//! `health` checks them, `endpoints` tells it. Everything runs on the control thread; files are read
-//! and snapshots freed beside it, so that a slow disk does not keep a probe waiting. Workers share
-//! nothing with it but the snapshot, the counters and what routes observe.
+//! `health` checks them, `endpoints` tells it. Everything runs on the control thread; files are
+//! read and snapshots freed beside it, so that a slow disk does not keep a probe waiting. Workers
+//! share nothing with it but the snapshot, the counters and what routes observe.
 
 mod access;
 pub mod admin;
 mod archive;
 mod audit;
+mod automatic;
+mod breakers;
 mod chance;
 pub mod confirmation;
 mod endpoints;

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::audit::{log_errors, log_warnings};
+use super::automatic::Automatic;
+use super::breakers::Breakers;
 use super::resolver;
 use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
@@ -19,8 +21,8 @@ use super::switches::{Moment, Seen, Switches, restores};
 use super::switchfile::SwitchFile;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
-use crate::config::{Loaded, Problem, Settings, SourceFile, load, read_structure};
-use crate::snapshot::{Before, Board, Live, RouteTable, Snapshot};
+use crate::config::{Loaded, Problem, RouteSettings, Settings, SourceFile, load, read_structure};
+use crate::snapshot::{Before, Board, Live, RouteTable, Snapshot, Thrown};
 use crate::telemetry::{GatewayMetrics, ReloadResult};
 use crate::vocab::Clock;
 use telling::hash_of;
@@ -37,6 +39,8 @@ pub(super) struct Reloader {
     structure_hash: u32,
     file: SwitchFile,
     switches: Switches,
+    breakers: Breakers,
+    automatic: Automatic,
     switches_due: Option<Instant>,
     /// Until when it is told what switches did by themselves, and when they next do something.
     told_until: Duration,
@@ -76,11 +80,19 @@ impl Reloader {
             steady: begun,
             unix: Clock::unix(),
         };
-        let switches_due = switches.observe(file.seen(), &settings.routes, now);
+        let mut breakers = Breakers::default();
+        let dues = [
+            switches.observe(file.seen(), &settings.routes, now),
+            breakers.observe(file.seen(), begun),
+        ];
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
         resolver::expect(&table);
-        let entries = switches.entries().clone();
-        let board = Arc::new(Board::compile(&table, entries, None, now.unix));
+        let thrown = Thrown {
+            kill: switches.entries().clone(),
+            breakers: breakers.entries().clone(),
+            ..Thrown::default()
+        };
+        let board = Arc::new(Board::compile(&table, thrown, None, now.unix));
         let live = Arc::new(Live::new(Snapshot { table, board }, metrics));
         let status = Arc::new(Status::new(Clock::unix(), Arc::clone(&live.metrics)));
         let identity = Identity::of(&files);
@@ -94,7 +106,9 @@ impl Reloader {
             status,
             file,
             switches,
-            switches_due,
+            breakers,
+            automatic: Automatic::default(),
+            switches_due: dues.into_iter().flatten().min(),
             told_until: now.unix,
             turns: None,
             reported: Vec::new(),
@@ -150,6 +164,10 @@ impl Reloader {
             steady: now,
             unix: Clock::unix(),
         };
+        // Before what expired is told: what goes on is renewed at its end.
+        if self.automatic.is_due(now) {
+            self.look_for_storms(moment);
+        }
         self.pass_time(moment.unix);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let deep = |due| if due { Depth::Digest } else { Depth::Stamp };
@@ -173,20 +191,52 @@ impl Reloader {
         self.turns = self.live.load().board.next_change(moment.unix);
     }
 
+    /// What is thrown now.
+    fn thrown(&self) -> Thrown {
+        Thrown {
+            kill: self.switches.entries().clone(),
+            breakers: self.breakers.entries().clone(),
+            auto: self.automatic.entries().clone(),
+        }
+    }
+
     fn publish_board(&self, before: &Snapshot, now: Duration) {
-        let entries = self.switches.entries().clone();
-        let board = Board::compile(&before.table, entries, Some(held(before)), now);
+        let board = Board::compile(&before.table, self.thrown(), Some(held(before)), now);
         self.live.publish(before.with_board(board));
+    }
+
+    /// Takes in what `switches.toml` says under these routes; returns when to look again.
+    fn observe(&mut self, routes: &[RouteSettings], now: Moment) -> Option<Instant> {
+        let seen = self.file.seen();
+        let switches = self.switches.observe(seen, routes, now);
+        let breakers = self.breakers.observe(seen, now.steady);
+        [switches, breakers].into_iter().flatten().min()
+    }
+
+    /// Throws what is asked for too much, and lets go of it.
+    fn look_for_storms(&mut self, now: Moment) {
+        let before = self.live.load();
+        let kill = self.switches.entries();
+        let events = self.automatic.look(&before.table, kill, now);
+        if before.board.auto != *self.automatic.entries() {
+            self.publish_board(&before, now.unix);
+        }
+        self.tell_automatic(&events);
     }
 
     /// Takes in what `switches.toml` says; publishes if that changes anything.
     fn flip(&mut self, now: Moment) {
         let before = self.live.load();
-        let routes = &before.settings().routes;
-        let due = self.switches.observe(self.file.seen(), routes, now);
-        if before.board.settings != *self.switches.entries() {
+        let due = self.observe(&before.settings().routes, now);
+        let same = before.board.settings == *self.switches.entries()
+            && before.board.breakers == *self.breakers.entries();
+        if !same {
+            let lifted = self
+                .automatic
+                .lift(&before.table, self.switches.entries(), now.unix);
             self.publish_board(&before, now.unix);
             self.tell_changes(&before);
+            self.tell_automatic(&lifted);
         }
         self.switches_due = due;
         self.tell_hash();
@@ -295,19 +345,18 @@ impl Reloader {
         resolver::expect(&table);
         // Entries for routes that came or went mean something else now.
         self.file.restate(&good.settings);
-        let routes = &good.settings.routes;
-        self.switches_due = self.switches.observe(self.file.seen(), routes, now);
-        let board = Arc::new(Board::compile(
-            &table,
-            self.switches.entries().clone(),
-            Some(held(&before)),
-            now.unix,
-        ));
+        self.switches_due = self.observe(&good.settings.routes, now);
+        let lifted = self
+            .automatic
+            .lift(&table, self.switches.entries(), now.unix);
+        let board = Board::compile(&table, self.thrown(), Some(held(&before)), now.unix);
+        let board = Arc::new(board);
         self.live.publish(Snapshot { table, board });
         let changed = good.identity.differing(&self.applied);
         self.applied = good.identity;
         self.structure_hash = good.hash;
         self.tell_changes(&before);
+        self.tell_automatic(&lifted);
         self.tell_restart(&good.settings);
         self.tell_reload(ReloadResult::Applied, Vec::new());
         self.tell_applied(&changed, good.took + (Clock::now() - begun));

@@ -1,5 +1,6 @@
 //! The switches as `/api/v1/status` tells them: one element for each entry in effect.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +10,8 @@ use serde::Serialize;
 use super::listing::{Listed, entries, modes, routes_of_plan};
 use super::status::{FileTold, Noted, Told, rfc3339};
 use crate::config::RouteSettings;
-use crate::policy::clause::{Clause, Origin};
-use crate::policy::kill::{KillKey, PlanUse, Position, Setting};
+use crate::policy::clause::{Clause, Hand, Origin};
+use crate::policy::kill::{KillEntry, KillKey, PlanUse, Position, Setting};
 use crate::policy::share::Share;
 use crate::snapshot::Snapshot;
 
@@ -93,6 +94,10 @@ pub(super) fn switch_reports(told: &Told, snapshot: &Snapshot, now: Duration) ->
         let listed = entries(key, setting);
         reports.extend(listed.iter().map(|listed| reporter.entry(key, listed)));
     }
+    for (route, entry) in &snapshot.board.auto {
+        let key = KillKey::Route(Arc::clone(route));
+        reports.push(reporter.automatic(route, &key, entry));
+    }
     let edited = reporter.returns.values().filter(|fade| fade.edited);
     reports.extend(edited.map(|fade| reporter.restoring(fade)));
     reports
@@ -110,16 +115,7 @@ struct Return<'a> {
 }
 
 /// By origin, condition and times: routes may differ in how long they take.
-type Returns<'a> = BTreeMap<
-    (
-        &'a KillKey,
-        Option<&'a Arc<str>>,
-        String,
-        Duration,
-        Duration,
-    ),
-    Return<'a>,
->;
+type Returns<'a> = BTreeMap<(&'a Origin, String, Duration, Duration), Return<'a>>;
 
 fn returns(snapshot: &Snapshot, now: Duration) -> Returns<'_> {
     let mut returns = Returns::new();
@@ -133,8 +129,7 @@ fn returns(snapshot: &Snapshot, now: Duration) -> Returns<'_> {
                 continue;
             };
             let ends = since.saturating_add(rules.restore);
-            let Origin { key, plan } = &clause.origin;
-            let identity = (key, plan.as_ref(), clause.when.to_string(), since, ends);
+            let identity = (&clause.origin, clause.when.to_string(), since, ends);
             let found = returns.entry(identity).or_insert(Return {
                 clause,
                 edited: edited.is_some(),
@@ -217,8 +212,27 @@ impl Reporter<'_> {
         }
     }
 
+    /// What the gateway threw by itself: in no file, and never held.
+    fn automatic(&self, route: &Arc<str>, key: &KillKey, entry: &KillEntry) -> SwitchReport {
+        let listed = Listed {
+            key,
+            index: 0,
+            plan: None,
+            hand: Hand::Auto,
+            entry: Cow::Borrowed(entry),
+        };
+        let since = self.told.automatic.get(route).copied().unwrap_or(self.now);
+        SwitchReport {
+            source: Hand::AUTO,
+            since: rfc3339(since),
+            age_seconds: self.now.saturating_sub(since).as_secs_f64(),
+            held: false,
+            ..self.entry(key, &listed)
+        }
+    }
+
     fn restoring(&self, fade: &Return<'_>) -> SwitchReport {
-        let Origin { key, plan } = &fade.clause.origin;
+        let Origin { key, plan, hand } = &fade.clause.origin;
         let top = plan.as_ref().map(|plan| KillKey::Plan(Arc::clone(plan)));
         let order = fade.clause.order.as_ref();
         let when = &fade.clause.when;
@@ -235,6 +249,7 @@ impl Reporter<'_> {
             owner: order.and_then(|order| order.owner.as_deref().map(str::to_owned)),
             expires: fade.clause.until.map(rfc3339),
             ends: Some(rfc3339(fade.ends)),
+            source: self.source(top.as_ref().unwrap_or(key), plan.as_ref(), *hand),
             held: false,
             ..self.blank(top.as_ref().unwrap_or(key), key, plan.as_ref())
         }
@@ -243,12 +258,20 @@ impl Reporter<'_> {
     /// The return of an entry that expired, the longest of its routes.
     fn returning(&self, listed: &Listed<'_>) -> Option<&Return<'_>> {
         let returns = self.returns.values().filter(|fade| {
-            let Origin { key, plan } = &fade.clause.origin;
-            let same = key == listed.key && plan.as_ref() == listed.plan;
+            let Origin { key, plan, hand } = &fade.clause.origin;
+            let same = key == listed.key && plan.as_ref() == listed.plan && *hand == listed.hand;
             let same = same && fade.clause.until == listed.entry.until;
             same && !fade.edited && fade.clause.when == listed.entry.when
         });
         returns.max_by_key(|fade| fade.ends)
+    }
+
+    fn source(&self, top: &KillKey, plan: Option<&Arc<str>>, hand: Hand) -> &'static str {
+        let noted = || self.told.noted.get(top).cloned().unwrap_or_default();
+        match hand {
+            Hand::Person => noted().writer.source(plan),
+            Hand::Auto => Hand::AUTO,
+        }
     }
 
     /// What is known of a key alone; `top` is the one under `[kill]`.
@@ -268,7 +291,7 @@ impl Reporter<'_> {
             share: 0.0,
             when: None,
             routes: Vec::new(),
-            source: noted.writer.source(plan),
+            source: self.source(top, plan, Hand::Person),
             since: rfc3339(noted.since),
             age_seconds: self.now.saturating_sub(noted.since).as_secs_f64(),
             reason: None,

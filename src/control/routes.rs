@@ -9,7 +9,7 @@ use super::policies::{PolicyReport, policies};
 use super::status::rfc3339;
 use crate::config::Target;
 use crate::policy::breaker::Forced;
-use crate::policy::clause::{Clause, KillOrder};
+use crate::policy::clause::{Clause, Hand, KillOrder};
 use crate::policy::rules::Rules;
 use crate::policy::share::Share;
 use crate::snapshot::{Branch, Route, Snapshot};
@@ -77,6 +77,8 @@ struct KillReport<'a> {
     expires: Option<String>,
     /// It has ended, and lets traffic come back.
     restoring: bool,
+    /// The gateway threw it by itself.
+    automatic: bool,
 }
 
 /// Every route of the snapshot, by name.
@@ -183,5 +185,6 @@ fn kill_report<'a>(clause: &'a Clause, order: &'a KillOrder, share: Share) -> Ki
         owner: order.owner.as_deref(),
         expires: clause.until.map(rfc3339),
         restoring: false,
+        automatic: clause.origin.hand == Hand::Auto,
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::archive::{ArchiveReport, Uploads};
 use super::audit::Writer;
+use super::breakers::{BreakerReport, BreakersTold, breaker_reports};
 use super::endpoints::{EndpointReport, endpoint_reports};
 use super::figures::Figures;
 use super::ledger::Ledger;
@@ -50,6 +51,10 @@ pub(super) struct Told {
     pub(super) needs_restart: Vec<&'static str>,
     /// Since when each key has its value, and who gave it.
     pub(super) noted: BTreeMap<KillKey, Noted>,
+    /// Since when each route is killed that the gateway kills by itself.
+    pub(super) automatic: BTreeMap<Arc<str>, Duration>,
+    /// Breakers held by hand.
+    pub(super) breakers: BreakersTold,
     /// What was read and acted on.
     pub(super) file: FileTold,
     /// What is wrong with `switches.toml`.
@@ -98,6 +103,8 @@ pub struct StatusReport {
     archive: Option<ArchiveReport>,
     endpoints: Vec<EndpointReport>,
     observed: Observed,
+    /// What clients sent again over the last ten seconds, by route.
+    client_retries: BTreeMap<String, ClientRetriesReport>,
     connections: ConnectionsReport,
     panics: u64,
 }
@@ -107,6 +114,7 @@ pub struct StatusReport {
 #[derive(Debug, Serialize)]
 pub struct SwitchesReport {
     switches: Vec<SwitchReport>,
+    breakers: Vec<BreakerReport>,
     switches_file: FileReport,
     switch_errors: Vec<Problem>,
 }
@@ -115,6 +123,7 @@ impl SwitchesReport {
     fn of(told: &Told, snapshot: &Snapshot, now: Duration) -> SwitchesReport {
         SwitchesReport {
             switches: switch_reports(told, snapshot, now),
+            breakers: breaker_reports(&told.breakers, snapshot, now),
             switches_file: FileReport::of(&told.file, Clock::now()),
             switch_errors: told.switch_errors.clone(),
         }
@@ -127,6 +136,13 @@ struct ReloadReport {
     result: &'static str,
     errors: Vec<Problem>,
     needs_restart: Vec<&'static str>,
+}
+
+/// Requests of one route that clients sent again.
+#[derive(Debug, Serialize)]
+struct ClientRetriesReport {
+    share: f64,
+    per_second: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -187,10 +203,23 @@ impl Status {
         SwitchesReport::of(&told, &live.load(), Clock::unix())
     }
 
+    fn client_retries(&self) -> BTreeMap<String, ClientRetriesReport> {
+        let routes = self.figures.client_retries().into_iter();
+        let reports = routes.map(|(route, figures)| {
+            let report = ClientRetriesReport {
+                share: figures.client_retry_share,
+                per_second: figures.client_retries_per_second,
+            };
+            (route.to_string(), report)
+        });
+        reports.collect()
+    }
+
     /// The whole report, as of now.
     pub fn report(&self, live: &Live) -> StatusReport {
         // Takes a while with many routes, so before the lock that reloads need.
         let observed = observed(&live.load().table.routes, Clock::now());
+        let client_retries = self.client_retries();
         let archive = ArchiveReport::of(live, &self.uploads);
         // In this order: what is told of a file comes after the snapshot that it led to.
         let told = self.told();
@@ -217,6 +246,7 @@ impl Status {
             archive,
             endpoints: endpoint_reports(&snapshot, Clock::uptime(Clock::now())),
             observed,
+            client_retries,
             connections: ConnectionsReport {
                 client: connections(ListenerKind::Client),
                 admin: connections(ListenerKind::Admin),

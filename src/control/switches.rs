@@ -55,8 +55,11 @@ pub(super) struct Moment {
 }
 
 impl Seen<'_> {
-    fn free_of_errors(&self) -> bool {
-        self.read.parsed && self.read.problems.is_empty() && self.read.in_error.is_empty()
+    /// Of both of its tables.
+    pub(super) fn free_of_errors(&self) -> bool {
+        let read = self.read;
+        let in_error = !read.in_error.is_empty() || !read.breakers.in_error.is_empty();
+        read.parsed && read.problems.is_empty() && !in_error
     }
 }
 
@@ -327,6 +330,7 @@ pub(super) fn subject(route: &RouteSettings) -> Subject<'_> {
         name: &route.name,
         tier: route.tier,
         own: &route.kill_switch,
+        auto: None,
     }
 }
 

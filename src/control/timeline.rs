@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::audit::{Line, cut, words};
-use crate::policy::clause::Clause;
+use crate::policy::clause::{Clause, Origin};
 use crate::policy::kill::{KillKey, Mode};
 use crate::snapshot::Snapshot;
 
@@ -40,7 +40,7 @@ pub(super) struct Event<'a> {
     clause: &'a Clause,
 }
 
-type Identity<'a> = (Duration, Passed, &'a KillKey, Option<&'a Arc<str>>, String);
+type Identity<'a> = (Duration, Passed, &'a Origin, String);
 
 /// What happened after `last`, until `now` and then included; both since the Unix epoch.
 pub(super) fn events(snapshot: &Snapshot, last: Duration, now: Duration) -> Vec<Event<'_>> {
@@ -87,7 +87,7 @@ pub(super) fn events(snapshot: &Snapshot, last: Duration, now: Duration) -> Vec<
 fn identity(at: Duration, passed: Passed, clause: &Clause) -> Identity<'_> {
     let origin = &clause.origin;
     let when = clause.when.to_string();
-    (at, passed, &origin.key, origin.plan.as_ref(), when)
+    (at, passed, origin, when)
 }
 
 /// Whether rules still carry a switch that has let all of its traffic back, and can do without;
@@ -120,6 +120,7 @@ impl<'a> Event<'a> {
         Line {
             key: clause.origin.key.to_string(),
             plan: clause.origin.plan.as_ref(),
+            hand: clause.origin.hand,
             routes: cut(&self.routes),
             from: match clause.dry_run {
                 true => "dry_run".to_owned(),

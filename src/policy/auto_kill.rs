@@ -20,8 +20,11 @@
 //!
 //! Nothing is written to a file; a restart of the gateway forgets.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::kill::KillEntry;
 use super::share::Share;
 use crate::vocab::{Rate, Tier};
 
@@ -44,6 +47,9 @@ impl AutoKillSpec {
     /// Default of `hold`.
     pub const DEFAULT_HOLD: Duration = Duration::from_secs(600);
 }
+
+/// What was thrown without a person's hand, by route: an entry behind all that are written.
+pub type AutoEntries = BTreeMap<Arc<str>, KillEntry>;
 
 /// Whether a route may be killed without a person's hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use std::time::Duration;
 use super::history::History;
 use super::outcome::Outcome;
 use super::share::Share;
-pub use position::{BreakerPosition, Forced};
+pub use position::{BreakerPosition, Forced, ForcedBreakers};
 use word::{MOST_DOUBLINGS, Phase, Standing};
 
 /// When a breaker trips, and for how long.

@@ -35,20 +35,38 @@ pub struct KillOrder {
 }
 
 /// Where a clause stands in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The key; never a plan.
     pub key: KillKey,
-    /// The plan that holds the key; `None`: `[kill]` itself.
+    /// The plan that holds the key; `None`: `[kill]` itself, or none.
     pub plan: Option<Arc<str>>,
+    /// Who throws it.
+    pub hand: Hand,
+}
+
+/// Who throws a switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hand {
+    /// A person, in the configuration.
+    #[default]
+    Person,
+    /// The gateway itself: `auto_kill`.
+    Auto,
+}
+
+impl Hand {
+    /// The source of what nobody wrote.
+    pub const AUTO: &'static str = "auto";
 }
 
 impl fmt::Display for Origin {
-    /// The key under `[kill]`: the plan's, if it is one that throws.
+    /// The key under `[kill]`: the plan's, if it is one that throws; else `auto`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.plan {
-            Some(plan) => write!(f, "plan:{plan}"),
-            None => self.key.fmt(f),
+        match (self.hand, &self.plan) {
+            (Hand::Auto, _) => f.write_str(Hand::AUTO),
+            (Hand::Person, Some(plan)) => write!(f, "plan:{plan}"),
+            (Hand::Person, None) => self.key.fmt(f),
         }
     }
 }
@@ -88,7 +106,8 @@ impl Clause {
 }
 
 impl KillOrder {
-    fn of(mode: Mode, entry: &KillEntry, own: &KillSwitchSpec) -> KillOrder {
+    /// The order of an entry on a route, as its own `kill_switch` completes it.
+    pub fn of(mode: Mode, entry: &KillEntry, own: &KillSwitchSpec) -> KillOrder {
         let (said, own) = (&entry.answer, &own.answer);
         let (status, body, content_type) = match mode {
             Mode::Drop | Mode::Archive => (
@@ -119,6 +138,24 @@ impl KillOrder {
 /// The clauses of a route under these settings, in order of precedence. What is never asked is
 /// left out.
 pub(super) fn clauses(route: Subject<'_>, settings: &KillSettings) -> Vec<Clause> {
+    let mut clauses = written(route, settings);
+    let closed = clauses.last().is_some_and(Clause::ends_the_list);
+    // A core route dies by a person's hand only.
+    if let Some(entry) = route.auto
+        && !closed
+        && route.tier != Tier::Core
+    {
+        let origin = Origin {
+            key: KillKey::Route(Arc::clone(route.name)),
+            plan: None,
+            hand: Hand::Auto,
+        };
+        add(&mut clauses, std::slice::from_ref(entry), &origin, route);
+    }
+    clauses
+}
+
+fn written(route: Subject<'_>, settings: &KillSettings) -> Vec<Clause> {
     let mut clauses = Vec::new();
     if settings.is_empty() {
         return clauses;
@@ -134,6 +171,7 @@ pub(super) fn clauses(route: Subject<'_>, settings: &KillSettings) -> Vec<Clause
             let origin = Origin {
                 key: key.clone(),
                 plan: None,
+                hand: Hand::Person,
             };
             if add(&mut clauses, entries, &origin, route) {
                 return clauses;
@@ -150,6 +188,7 @@ pub(super) fn clauses(route: Subject<'_>, settings: &KillSettings) -> Vec<Clause
             let origin = Origin {
                 key: key.clone(),
                 plan: Some(Arc::clone(name)),
+                hand: Hand::Person,
             };
             if add(&mut clauses, &entries, &origin, route) {
                 return clauses;

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clause::{Clause, KillOrder, Origin, clauses};
+use super::clause::{Clause, Hand, KillOrder, Origin, clauses};
 use super::ending::{Fading, ahead, ended};
-use super::kill::{KillSettings, KillSwitchSpec, Mode};
+use super::kill::{KillEntry, KillSettings, KillSwitchSpec, Mode};
 use super::share::{Share, Sticky};
 use crate::matching::{Asker, When};
 use crate::vocab::Tier;
@@ -28,6 +28,8 @@ pub struct Subject<'a> {
     pub tier: Tier,
     /// Its own `kill_switch`.
     pub own: &'a KillSwitchSpec,
+    /// What the gateway threw by itself.
+    pub auto: Option<&'a KillEntry>,
 }
 
 /// The switches of one route.
@@ -81,9 +83,22 @@ impl Rules {
         let mut rules = Rules::written(route, settings);
         if let Some(before) = before {
             rules.fading = ended(before, &rules, now);
+            if route.tier == Tier::Core {
+                rules
+                    .fading
+                    .retain(|fading| fading.clause.origin.hand != Hand::Auto);
+            }
         }
         let acts = rules.clauses.iter().any(|clause| clause.order.is_some());
         (acts || !rules.fading.is_empty()).then_some(rules)
+    }
+
+    /// Whether `"off"` decides for the route: nothing is to kill it without a person's hand.
+    pub fn exempts(&self, now: Duration) -> bool {
+        self.clauses.iter().any(|clause| {
+            let decides = clause.when.is_always() && !clause.dry_run && !clause.expired(now);
+            decides && clause.order.is_none()
+        })
     }
 
     /// The rules of a route as these settings alone have them, also if they take nothing.

@@ -45,6 +45,7 @@ impl Sample {
             name: &self.name,
             tier: self.tier,
             own: &self.own,
+            auto: None,
         }
     }
 

@@ -144,6 +144,7 @@ mod tests {
             name: &name,
             tier: Tier::Standard,
             own: &own,
+            auto: None,
         };
         let mut kills = 0;
         for case in 0..2_000_u64 {

@@ -11,9 +11,12 @@ use super::exchange::Exchange;
 use super::handle::limits;
 use super::headers::X_REQUEST_ID;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
+use super::repeated;
 use super::reply::ReplyBody;
+use crate::policy::clause::KillOrder;
 use crate::policy::kill::Mode;
 use crate::policy::rules::OrderAt;
+use crate::snapshot::Snapshot;
 use crate::telemetry::KillOutcome;
 use crate::upstream::{BodyFault, RequestBody};
 use crate::vocab::{By, Reason, RouteId};
@@ -25,11 +28,45 @@ const SETTLE_BYTES: u64 = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Close(pub(crate) bool);
 
-/// The switch that took a request: in the rules of this route, of the exchange's own view.
+/// What took a request, on a route of the exchange's own view.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
     pub(crate) route: RouteId,
-    pub(crate) order: OrderAt,
+    pub(crate) order: Order,
+}
+
+/// Whose order it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// A switch: in the rules of the route.
+    Switch(OrderAt),
+    /// The budget of client retries.
+    ClientRetries,
+}
+
+impl Taken {
+    /// What is to be done.
+    pub(crate) fn order(self, snapshot: &Snapshot) -> Option<&KillOrder> {
+        match self.order {
+            Order::Switch(at) => snapshot.rules(self.route)?.order(at),
+            Order::ClientRetries => {
+                let repeats = snapshot.route(self.route).repeats.as_ref()?;
+                Some(&repeats.budget.as_ref()?.order)
+            }
+        }
+    }
+
+    /// Who says so, for records.
+    pub(crate) fn source(self, snapshot: &Snapshot) -> Arc<str> {
+        match self.order {
+            Order::Switch(at) => {
+                let rules = snapshot.rules(self.route);
+                let origin = rules.and_then(|rules| rules.origin(at));
+                origin.map(ToString::to_string).unwrap_or_default().into()
+            }
+            Order::ClientRetries => repeated::source(),
+        }
+    }
 }
 
 /// A request that a switch took; only its answer is left to make.
@@ -47,8 +84,7 @@ pub(crate) async fn absorb(
     taken: Taken,
 ) -> Result<Absorbed, Refusal> {
     let snapshot = &exchange.view.snapshot;
-    let rules = snapshot.rules(taken.route);
-    let Some(order) = rules.and_then(|rules| rules.order(taken.order)) else {
+    let Some(order) = taken.order(snapshot) else {
         return Err(Reason::Internal.into());
     };
     let mode = order.mode;
@@ -73,8 +109,7 @@ pub(crate) async fn absorb(
 
 /// The switch would have taken a request whose client is gone already.
 pub(crate) fn missed(exchange: &mut Exchange, taken: Taken) {
-    let rules = exchange.view.snapshot.rules(taken.route);
-    if let Some(order) = rules.and_then(|rules| rules.order(taken.order)) {
+    if let Some(order) = taken.order(&exchange.view.snapshot) {
         exchange.killed = Some((order.mode, KillOutcome::Aborted));
     }
 }
@@ -136,8 +171,7 @@ impl Absorbed {
         let Absorbed { taken, close } = self;
         // Borrowed from the snapshot: a count of references would move between cores.
         let view = Arc::clone(&exchange.view);
-        let rules = view.snapshot.rules(taken.route);
-        let Some(order) = rules.and_then(|rules| rules.order(taken.order)) else {
+        let Some(order) = taken.order(&view.snapshot) else {
             return Refusal::from(Reason::Internal).answer(By::Gateway, exchange);
         };
         if order.mode == Mode::Reject {

@@ -34,10 +34,7 @@ pub(crate) async fn keep(
     taken: Taken,
 ) -> Result<Close, Refusal> {
     let snapshot = Arc::clone(&exchange.view.snapshot);
-    let order = snapshot
-        .rules(taken.route)
-        .and_then(|rules| rules.order(taken.order));
-    let Some(order) = order else {
+    let Some(order) = taken.order(&snapshot) else {
         return Err(Reason::Internal.into());
     };
     let route = snapshot.route(taken.route);
@@ -66,12 +63,10 @@ pub(crate) async fn keep(
     // It has sent what it waited with.
     exchange.expects_continue = false;
     let Reading { reservation, body } = reading;
-    let rules = snapshot.rules(taken.route);
-    let origin = rules.and_then(|rules| rules.origin(taken.order));
     let note = Note {
         route: taken.route,
         reason: order.reason.clone(),
-        source: origin.map(ToString::to_string).unwrap_or_default().into(),
+        source: taken.source(&snapshot),
         maybe_processed: false,
     };
     let record = record::of(exchange, request, (note, body.into()));

@@ -17,6 +17,7 @@ use super::headers;
 use super::observe;
 use super::peer::Peer;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
+use super::repeated::{self, Repeat};
 use super::reply::{self, ReplyBody};
 use super::switch;
 use super::worker::{View, Worker};
@@ -72,6 +73,17 @@ async fn walk(
         return absorb::absorb(exchange, request, taken)
             .await
             .map(Answer::Absorbed);
+    }
+    match &route.repeats {
+        None => repeated::count_marked(exchange, request.headers()),
+        Some(repeats) => match repeated::judge(exchange, request, (route, repeats)).await? {
+            Repeat::GoesOn => {}
+            Repeat::Taken(taken) => {
+                return absorb::absorb(exchange, request, taken)
+                    .await
+                    .map(Answer::Absorbed);
+            }
+        },
     }
     match admission::admit(exchange, request, route).await? {
         Admission::Admitted => {}

@@ -21,6 +21,7 @@ mod observe;
 mod peer;
 mod record;
 mod refusal;
+mod repeated;
 mod reply;
 mod resend;
 mod retry;

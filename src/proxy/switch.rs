@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request};
 
-use super::absorb::Taken;
+use super::absorb::{Order, Taken};
 use super::exchange::Exchange;
 use super::headers;
 use crate::matching::Asker;
 use crate::policy::kill::Mode;
-use crate::policy::rules::{Decision, Rules, Verdict};
+use crate::policy::rules::{Decision, OrderAt, Rules, Verdict};
 use crate::snapshot::{Route, RouteTable};
 use crate::upstream::RequestBody;
 use crate::vocab::{Clock, RouteId};
@@ -22,7 +22,7 @@ pub(crate) fn ask(
 ) -> Option<Taken> {
     let rules = exchange.view.snapshot.rules(route)?;
     if let Some(order) = rules.plain() {
-        return Some(Taken { route, order });
+        return Some(by_switch(route, order));
     }
     let decision = decide(exchange, rules, request.headers(), request.uri().query());
     if let Some(mode) = decision.rehearsed {
@@ -50,14 +50,14 @@ pub(crate) fn ask_again(
     let route = successor(&view.snapshot.table, before)?;
     let rules = view.snapshot.rules(route)?;
     let taken = match rules.plain() {
-        Some(order) => Taken { route, order },
+        Some(order) => by_switch(route, order),
         None => {
             let headers = exchange.displaced.restored(request.headers(), before);
             let query = request.uri().query();
             taken(route, decide(exchange, rules, &headers, query).verdict)?
         }
     };
-    if rules.order(taken.order)?.mode == Mode::Archive {
+    if taken.order(&view.snapshot)?.mode == Mode::Archive {
         // What is kept is what the client sent.
         exchange.displaced.restore(request, before);
     }
@@ -93,9 +93,14 @@ fn decide(
     rules.decide(&asker, exchange.request_id.as_bytes(), Clock::unix())
 }
 
+fn by_switch(route: RouteId, order: OrderAt) -> Taken {
+    let order = Order::Switch(order);
+    Taken { route, order }
+}
+
 fn taken(route: RouteId, verdict: Verdict) -> Option<Taken> {
     match verdict {
-        Verdict::Kill(order) => Some(Taken { route, order }),
+        Verdict::Kill(order) => Some(by_switch(route, order)),
         Verdict::Pass => None,
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Route, RouteTable};
-use crate::policy::breaker::Forced;
+use crate::policy::auto_kill::AutoEntries;
+use crate::policy::breaker::{Forced, ForcedBreakers};
 use crate::policy::kill::KillSettings;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, Subject};
 use crate::vocab::RouteId;
 
 /// What is thrown, by route.
@@ -13,7 +14,32 @@ use crate::vocab::RouteId;
 pub struct Board {
     /// What is in effect.
     pub settings: KillSettings,
+    /// Breakers held by hand.
+    pub breakers: ForcedBreakers,
+    /// What the gateway threw by itself.
+    pub auto: AutoEntries,
+    forced: Vec<Option<Forced>>,
     rules: Vec<Option<Box<Rules>>>,
+}
+
+/// What is in effect, before it is compiled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thrown {
+    /// `[kill]`.
+    pub kill: KillSettings,
+    /// `[breaker]`.
+    pub breakers: ForcedBreakers,
+    /// `auto_kill`.
+    pub auto: AutoEntries,
+}
+
+impl From<KillSettings> for Thrown {
+    fn from(kill: KillSettings) -> Thrown {
+        Thrown {
+            kill,
+            ..Thrown::default()
+        }
+    }
 }
 
 /// The rules that held until now, so that what ended since lets traffic come back slowly.
@@ -26,37 +52,56 @@ pub struct Before<'a> {
 }
 
 impl Board {
-    /// Compiles the settings for each route of the table; `now` is since the Unix epoch.
+    /// Compiles what is thrown for each route of the table; `now` is since the Unix epoch.
     pub fn compile(
         table: &RouteTable,
-        settings: KillSettings,
+        thrown: impl Into<Thrown>,
         before: Option<Before<'_>>,
         now: Duration,
     ) -> Board {
+        let Thrown {
+            kill,
+            breakers,
+            auto,
+        } = thrown.into();
         let before = before.filter(|before| before.board.concerns_routes());
-        if settings.is_empty() && before.is_none() {
-            return Board::default();
-        }
         let compile = |route: &Route| {
             let held = before.and_then(|before| before.rules(route));
-            Rules::compile(route.subject(), &settings, held, now).map(Box::new)
+            let subject = Subject {
+                auto: auto.get(&route.spec.name),
+                ..route.subject()
+            };
+            Rules::compile(subject, &kill, held, now).map(Box::new)
         };
-        let rules: Vec<_> = table.routes.iter().map(compile).collect();
-        let some = rules.iter().any(Option::is_some);
-        Board {
-            settings,
-            rules: if some { rules } else { Vec::new() },
+        let mut rules = Vec::new();
+        if !kill.is_empty() || !auto.is_empty() || before.is_some() {
+            rules.extend(table.routes.iter().map(compile));
         }
+        if rules.iter().all(Option::is_none) {
+            rules = Vec::new();
+        }
+        let mut forced = Vec::new();
+        if !breakers.is_empty() {
+            let routes = table.routes.iter();
+            forced.extend(routes.map(|route| breakers.get(&route.spec.name).copied()));
+        }
+        Board {
+            settings: kill,
+            breakers,
+            auto,
+            forced,
+            rules,
+        }
+    }
+
+    /// Where a hand holds the route's breakers, if one does.
+    pub fn forced_breaker(&self, id: RouteId) -> Option<Forced> {
+        *self.forced.get(id.index())?
     }
 
     /// What the switches say about this route, if anything.
     pub fn rules(&self, id: RouteId) -> Option<&Rules> {
         self.rules.get(id.index())?.as_deref()
-    }
-
-    /// Where a hand holds the breakers of this route.
-    pub fn forced_breaker(&self, _id: RouteId) -> Option<Forced> {
-        None
     }
 
     /// Whether the switches say anything about any route.

@@ -4,13 +4,15 @@ mod archive;
 mod board;
 mod branch;
 mod live;
+mod repeats;
 mod route;
 mod state;
 
 pub use archive::{Archive, Opened};
-pub use board::{Before, Board};
+pub use board::{Before, Board, Thrown};
 pub use branch::{Branch, BranchState};
 pub use live::{Live, Phase};
+pub use repeats::{RepeatBudget, Repeats};
 pub use route::{Route, RouteTable};
 pub use state::{RouteRate, RouteState, Tell};
 

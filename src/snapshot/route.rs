@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Repeats;
 use super::branch::Branch;
 use super::state::{RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
@@ -42,6 +43,9 @@ pub struct Route {
     pub rate: Option<RouteRate>,
     /// What is known of its requests; shared likewise.
     pub state: Arc<RouteState>,
+    /// What it does about requests that its clients send again; `None`: it counts those whose
+    /// headers say so.
+    pub repeats: Option<Box<Repeats>>,
     /// Where it goes: several for a route with `split`, none for one with `respond`.
     pub branches: Vec<Branch>,
     /// Which of them takes a client; empty where there is no choice.
@@ -68,6 +72,7 @@ impl Route {
             name: &self.spec.name,
             tier: self.spec.tier,
             own: &self.spec.kill_switch,
+            auto: None,
         }
     }
 }
@@ -187,6 +192,7 @@ fn compile_route(
             || Arc::new(RouteState::new(spec)),
             |route| Arc::clone(&route.state),
         ),
+        repeats: Repeats::compile(spec, before),
         branches,
         portions,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),

@@ -275,6 +275,12 @@ fn collect_route(f: &mut Families, route: &str, metrics: &RouteMetrics) {
         &only_route,
         read(&metrics.response_bytes),
     );
+    f.counter(
+        "seawall_client_retries_total",
+        "Requests that clients sent again, as far as they are recognised.",
+        &only_route,
+        metrics.client_retries(),
+    );
     for row in &Reason::TABLE {
         f.counter(
             "seawall_refusals_total",

@@ -62,6 +62,7 @@ pub struct RouteMetrics {
     pub(crate) killed: Mode3<[AtomicU64; 6]>,
     pub(crate) killed_bytes: Mode3<AtomicU64>,
     pub(crate) rehearsed: Mode3<AtomicU64>,
+    pub(crate) client_retries: AtomicU64,
     pub(crate) kill_share: Mode3<AtomicU64>,
     pub(crate) kill_expires: AtomicU64,
     pub(crate) retries: [AtomicU64; RetryOutcome::NAMES.len()],
@@ -122,6 +123,16 @@ impl RouteMetrics {
     /// An attempt failed in a way that the route retries.
     pub fn retried(&self, outcome: RetryOutcome) {
         self.retries[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A client sent a request again.
+    pub fn client_retried(&self) {
+        self.client_retries.fetch_add(1, Relaxed);
+    }
+
+    /// Requests that clients sent again, so far.
+    pub fn client_retries(&self) -> u64 {
+        self.client_retries.load(Relaxed)
     }
 
     /// A rate limit said no: the request was refused, or passed in a dry run.

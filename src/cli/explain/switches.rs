@@ -66,6 +66,7 @@ pub(super) fn kill(
         name: &route.name,
         tier: route.tier,
         own: &route.kill_switch,
+        auto: None,
     };
     let rules = Rules::written(subject, settings);
     let steps: Vec<(&Clause, Outcome)> = rules.trace(asker, now).collect();

@@ -16,10 +16,12 @@ impl Scanner<'_, '_> {
         }
         self.damaged.push(self.with_next(line));
         self.open |= leaves_open(text) || text.contains("kill.");
-        if self.section == Section::Other {
-            return;
-        }
         let place = self.place(line);
+        match self.section {
+            Section::Other => return,
+            Section::Breaker => return self.push_broken_breaker(leading_key(text), place),
+            Section::Top | Section::Kill | Section::Damaged => {}
+        }
         let top = self.section == Section::Top && text.starts_with("kill");
         for part in text
             .split(['{', ',', '='])

@@ -64,11 +64,18 @@ pub(super) static ROOT: Shape = Shape {
 /// The top level of `switches.toml`.
 pub(super) static SWITCHES: Shape = Shape {
     section: keys::SWITCHES,
-    docs: &[doc(
-        "kill",
-        Switches(Plans::Allowed),
-        "What is switched off now; only in switches.toml. One key a switch: a route, \"tier:NAME\", or `all`. An empty table restores everything, an empty file nothing.",
-    )],
+    docs: &[
+        doc(
+            "kill",
+            Switches(Plans::Allowed),
+            "What is switched off now; only in switches.toml. One key a switch: a route, \"tier:NAME\", or `all`. An empty table restores everything, an empty file nothing.",
+        ),
+        doc(
+            "breaker",
+            Map(Names::Own, &OneOf(&["tripped", "passing"])),
+            "Breakers held by hand, by route; only in switches.toml. \"tripped\" refuses every request with 503 breaker_open, \"passing\" lets every request through whatever its breaker says. Without a line the breaker decides by itself.",
+        ),
+    ],
     presence: Presence::Any,
 };
 

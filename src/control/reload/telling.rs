@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::audit::{Writer, changes, cut, log_changes, log_errors};
+use super::super::automatic::Event;
+use super::super::breakers::{release, tell_changes as tell_breakers};
 use super::super::status::{FileTold, Noted};
 use super::super::timeline;
 use super::Reloader;
@@ -92,14 +94,26 @@ impl Reloader {
         let changes = changes(&before.board.settings, &now.board.settings);
         let writer = self.writer();
         log_changes(&changes, &now.settings().routes, &writer);
+        release(before, &now);
         let since = Clock::unix();
         let mut told = self.status.told();
+        let breakers = (&before.board.breakers, &now.board.breakers);
+        tell_breakers(breakers.0, breakers.1, (&writer, &mut told.breakers));
         for change in changes {
             let writer = writer.clone();
             match change.to {
                 Some(_) => told.noted.insert(change.key, Noted { since, writer }),
                 None => told.noted.remove(&change.key),
             };
+        }
+    }
+
+    /// Logs what the gateway threw by itself, and what it let go of, and notes since when.
+    pub(super) fn tell_automatic(&self, events: &[Event]) {
+        let mut told = self.status.told();
+        for event in events {
+            event.line().log(event.message(), &Writer::default());
+            event.note(&mut told.automatic);
         }
     }
 
@@ -128,6 +142,7 @@ impl Reloader {
             true => told.file.read_at,
             false => Clock::unix(),
         };
+        told.breakers.held.clone_from(self.breakers.held());
         told.file = FileTold {
             path: self.file.path(),
             digest,

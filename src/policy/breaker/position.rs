@@ -1,5 +1,8 @@
 //! Where a breaker stands, by itself or by hand.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 /// `[breaker] route = "tripped" | "passing"` in `switches.toml`: held there by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forced {
@@ -25,6 +28,9 @@ impl Forced {
             .find(|forced| forced.as_str() == name)
     }
 }
+
+/// Breakers held by hand, by route.
+pub type ForcedBreakers = BTreeMap<Arc<str>, Forced>;
 
 /// Where a breaker stands: the value of `seawall_breaker_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
