@@ -16,7 +16,7 @@ const BAR: f64 = 1.1;
 /// Limits far above what the bar sends; checks that cost nothing in comparison.
 const GUARDED: &str = r#"
 balance = "least-request"
-concurrency = "adaptive"
+concurrency = 10000
 health = { path = "/healthz", interval = "2s" }
 outlier = { consecutive_failures = 5 }
 
@@ -55,6 +55,10 @@ pub(crate) fn measure(binary: &Path) -> io::Result<Vec<Finding>> {
         ("without", &numbered_get("/plain/x")),
         ("with every policy", &numbered_get("/full/x")),
     )?;
+    let killed = gateway.metric("seawall_killed_requests_total", "route=\"full\"")?;
+    if killed > 0.0 {
+        return Err(io::Error::other("a policy was triggered"));
+    }
     Ok(vec![Finding::new(
         "CPU of a request with every policy over one without (bar: at most 1.10)",
         costs.to_string(),

@@ -13,6 +13,9 @@ use tokio::task::LocalSet;
 /// Where [`NUMBER`] stands in a message, each request has a number of its own there.
 pub(crate) const NUMBER: &str = "NNNNNNNNNN";
 
+/// Numbers given out by this program.
+static SENT: AtomicU64 = AtomicU64::new(0);
+
 /// Clients that send the same request again and again until they are stopped.
 pub(crate) struct Swarm {
     stop: Arc<AtomicBool>,
@@ -31,7 +34,6 @@ impl Swarm {
             message: message.into(),
             stop: Arc::clone(&stop),
             answered: Arc::clone(&answered),
-            sent: Arc::default(),
         };
         let thread = thread::spawn(move || run.all(connections));
         Swarm {
@@ -81,7 +83,6 @@ struct Run {
     message: Arc<[u8]>,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    sent: Arc<AtomicU64>,
 }
 
 impl Run {
@@ -110,7 +111,7 @@ impl Run {
         let number = memchr::memmem::find(&message, NUMBER.as_bytes());
         while !self.stop.load(Ordering::Relaxed) {
             if let Some(at) = number {
-                let sent = self.sent.fetch_add(1, Ordering::Relaxed);
+                let sent = SENT.fetch_add(1, Ordering::Relaxed);
                 message[at..at + NUMBER.len()].copy_from_slice(format!("{sent:010}").as_bytes());
             }
             stream.write_all(&message).await?;
