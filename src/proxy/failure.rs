@@ -21,6 +21,7 @@ use super::handle::{self, Answer, Destination};
 use super::record::{self, Note};
 use super::refusal::Refusal;
 use super::reply::ReplyBody;
+use super::retry;
 use crate::archive as journal;
 use crate::policy::kill::Mode;
 use crate::telemetry::KillOutcome;
@@ -109,6 +110,9 @@ pub(super) async fn run(
     let end = end.if_whole(exchange);
     match keep(exchange, request, (copy, id, cause)).await? {
         Outcome::Kept => {
+            if let End::Answer(response) = end {
+                retry::read_off(response, exchange.now).await;
+            }
             exchange.failed(cause);
             Ok(Answer::Kept(Kept { route: id }))
         }

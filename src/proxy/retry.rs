@@ -269,11 +269,17 @@ enum Woken {
 /// Lets time pass; what is left of a failed answer is read meanwhile, if it is little.
 async fn pass(answer: Option<Answered>, end: Instant) {
     if let Some(response) = answer {
-        let least = Clock::now() + DRAINING;
-        let reading = drain(response.into_body());
-        let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
+        read_off(response, end).await;
     }
     tokio::time::sleep_until(end.into()).await;
+}
+
+/// Reads what is left of an answer that nobody gets, if it is little and comes until `end` or at
+/// once: its connection is of further use then.
+pub(super) async fn read_off(answer: Answered, end: Instant) {
+    let least = Clock::now() + DRAINING;
+    let reading = drain(answer.into_body());
+    let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
 }
 
 /// Until the request's deadline.

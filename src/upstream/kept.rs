@@ -274,7 +274,7 @@ mod tests {
             let progress = first.meter(limits, Clock::now()).unwrap();
             let _lender = lent.then(|| first.lend(Box::new(|_| {})));
             let keeper = first.keep(10);
-            let mut poll = |body: &mut RequestBody| {
+            let poll = |body: &mut RequestBody| {
                 let mut cx = Context::from_waker(std::task::Waker::noop());
                 Pin::new(body).poll_frame(&mut cx)
             };
