@@ -101,6 +101,25 @@ fn a_place_is_held_until_the_response_body_has_ended() {
 }
 
 #[test]
+fn time_in_line_is_not_the_attempts_time() {
+    let gate = Arc::default();
+    let upstream = held(&gate, Held::Body);
+    let limit = "{ max = 1, queue = 1, queue_timeout = \"60s\" }\nattempt_timeout = \"2s\"";
+    let gateway = Gateway::start(&bounded(&upstream, limit));
+    let mut first = gateway.connect();
+    first.send(get("/"));
+    let head = first.read_head();
+    let since = now();
+    let mut second = begun(&gateway, "/", 2.0);
+    wait_for("a wait longer than an attempt", || {
+        since.elapsed() > Duration::from_millis(2500)
+    });
+    gate.open();
+    assert!(first.body(&head.head, &mut Vec::new()));
+    assert_passed(&second.read());
+}
+
+#[test]
 fn a_client_that_leaves_gives_its_place_back() {
     let gate = Arc::default();
     for what in [Held::Head, Held::Body] {

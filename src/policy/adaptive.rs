@@ -24,6 +24,9 @@
 //!   limit is less than half of what it was when that began, and latency is still high: then it is
 //!   not our requests that queue, the upstream has become slower, and `long` learns 30 times as
 //!   fast.
+//! - Until requests queue for the first time the limit doubles with each window in which half of it
+//!   was in use (slow start, as in TCP: Jacobson, 1988), to twice what was in flight at most. From 20
+//!   it would otherwise take 5 s to 64 clients, and refuse most of them meanwhile.
 //! - The allowance is the limit's root, at least 1, instead of 4: with a limit of 10, four more
 //!   in every window are a standing queue.
 //!
@@ -119,6 +122,8 @@ pub struct Adaptive {
     ends: AtomicU64,
     /// Whether one is doing the sums; the others pass by.
     closing: AtomicBool,
+    /// Whether a window has shown that requests queue, ever.
+    queued: AtomicBool,
     /// Of those who do the sums alone: the long average in microseconds, as an `f64`; when
     /// it was last updated; windows so far, up to [`WARM_UP`]; and the limit, as an `f64`, when
     /// requests began to queue, or 0.
@@ -144,6 +149,7 @@ impl Adaptive {
             peak: AtomicU32::new(0),
             ends: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             long: AtomicU64::new(0),
             updated: AtomicU64::new(0),
             windows: AtomicU32::new(0),
@@ -206,15 +212,29 @@ impl Adaptive {
         let short = (sums >> COUNT_BITS) as f64 / (sums % (1 << COUNT_BITS)) as f64;
         let length = Duration::from_nanos((short * 2e3) as u64).clamp(SHORTEST, LONGEST);
         self.ends.store(now + length.as_nanos() as u64, Relaxed);
-        let long = self.learn(short, now);
         let before = self.estimate();
-        let after = next_limit(before, TOLERANCE * long / short, peak);
+        let started = self.first_limit(before, short, peak);
+        let long = self.learn(short, now);
+        let after = next_limit(before, TOLERANCE * long / short, peak).max(started);
         let after = after.clamp(f64::from(spec.min), f64::from(spec.max));
         self.limit.store(after.to_bits(), Relaxed);
         Learned::Window {
             from: before as u32,
             to: after as u32,
         }
+    }
+
+    /// The limit after a window, as long as it is not known where requests begin to queue.
+    fn first_limit(&self, limit: f64, short: f64, peak: u32) -> f64 {
+        let (long, peak) = (f64::from_bits(self.long.load(Relaxed)), f64::from(peak));
+        if self.queued.load(Relaxed) || peak < limit / 2.0 {
+            return 0.0;
+        }
+        if long > 0.0 && short > TOLERANCE * long {
+            self.queued.store(true, Relaxed);
+            return 0.0;
+        }
+        2.0 * limit.min(peak)
     }
 
     /// Takes a window's mean latency into the long average, and gives that.

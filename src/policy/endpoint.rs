@@ -180,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn one_that_fails_fast_looks_busy_for_a_moment_although_nothing_ejects_it() {
+        let endpoint = EndpointState::new("a");
+        for failure in 1..=100 {
+            endpoint.outlier.note(Outcome::Failure, at(7));
+            assert_eq!(endpoint.load(at(7)), failure.min(MOST_WEIGHED));
+        }
+        assert_eq!(endpoint.place(at(7)), Place::Up { since: None });
+        assert_eq!(endpoint.load(at(8)), 0);
+        endpoint.outlier.note(Outcome::Unknown, at(8));
+        endpoint.outlier.note(Outcome::Failure, at(8));
+        assert_eq!(endpoint.load(at(8)), MOST_WEIGHED);
+        endpoint.outlier.note(Outcome::Success, at(8));
+        assert_eq!(endpoint.load(at(8)), 0);
+    }
+
+    #[test]
     fn it_is_down_while_any_of_its_troubles_lasts_and_back_since_the_last_of_them() {
         let (checks, failures) = (HealthSpec::default(), OutlierSpec::default());
         let whole = OutlierSpec {

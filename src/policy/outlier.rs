@@ -142,26 +142,34 @@ impl Outlier {
         now: Duration,
         all: impl Iterator<Item = &'a Outlier>,
     ) -> Ejection {
+        let out = || Record::of(self.word.load(SeqCst)).is_out(millis(now));
+        // What was sent before it was ejected is not held against it when it comes back.
+        if outcome == Outcome::Failure && out() {
+            return Ejection::None;
+        }
+        let streak = self.note(outcome, now);
+        match outcome == Outcome::Failure && streak >= spec.consecutive_failures {
+            true => self.eject(spec, now, all),
+            false => Ejection::None,
+        }
+    }
+
+    /// The same without ejection: it only looks busier for [`FRESH`] after a failure. Failures in
+    /// a row so far.
+    pub fn note(&self, outcome: Outcome, now: Duration) -> u32 {
         match outcome {
-            Outcome::Unknown => return Ejection::None,
+            Outcome::Unknown => self.streak.load(SeqCst),
             Outcome::Success => {
                 // Read first: a line that is only read stays with every worker.
                 if self.streak.load(SeqCst) != 0 {
                     self.streak.store(0, SeqCst);
                 }
-                return Ejection::None;
+                0
             }
-            Outcome::Failure => {}
-        }
-        // What was sent before it was ejected is not held against it when it comes back.
-        if Record::of(self.word.load(SeqCst)).is_out(millis(now)) {
-            return Ejection::None;
-        }
-        self.failed_at.store(millis(now), SeqCst);
-        let streak = self.streak.fetch_add(1, SeqCst).saturating_add(1);
-        match streak >= spec.consecutive_failures {
-            true => self.eject(spec, now, all),
-            false => Ejection::None,
+            Outcome::Failure => {
+                self.failed_at.store(millis(now), SeqCst);
+                self.streak.fetch_add(1, SeqCst).saturating_add(1)
+            }
         }
     }
 

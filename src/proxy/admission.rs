@@ -130,7 +130,7 @@ pub(super) async fn enter_upstream(
         route: route.id,
         branch: exchange.branch as u32,
     };
-    let shed = Unanswered::unseen(Reason::Overloaded);
+    let shed = Unanswered::from(Reason::Overloaded);
     let permit = match Gate::enter_within(gate, part) {
         Entry::Admitted(permit) => permit,
         Entry::Full(_) => return Err(shed),
@@ -236,6 +236,8 @@ async fn wait<G: Deref<Target = Gate> + Unpin>(
             Woken::Changed => {}
             Woken::TimedOut => return Waited::TimedOut,
             Woken::Admitted(permit) => {
+                // Its time in line is none of the upstream's.
+                exchange.now = Clock::now();
                 return match switch::ask_again(exchange, request) {
                     Some(taken) => Waited::Killed(taken),
                     None => Waited::Admitted(permit),

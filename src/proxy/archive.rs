@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::Request;
 
 use super::absorb::{self, Close, Taken};
+use super::attempt::Seen;
 use super::exchange::Exchange;
 use super::handle::limits;
 use super::record::{self, Note};
@@ -67,7 +68,8 @@ pub(crate) async fn keep(
         route: taken.route,
         reason: order.reason.clone(),
         source: taken.source(&snapshot),
-        maybe_processed: false,
+        // A switch may have taken it before it was sent once more.
+        maybe_processed: exchange.seen == Seen::Maybe,
     };
     let record = record::of(exchange, request, (note, body.into()));
     let answer = store(exchange, (taken.route, journal), (record, reservation)).await;

@@ -44,17 +44,14 @@ pub(crate) enum Got {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unanswered {
     pub(crate) reason: Reason,
-    pub(crate) seen: Seen,
     /// When the client may come back, if that is known.
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl Unanswered {
-    /// No upstream has seen the request.
-    pub(crate) fn unseen(reason: Reason) -> Unanswered {
+impl From<Reason> for Unanswered {
+    fn from(reason: Reason) -> Unanswered {
         Unanswered {
             reason,
-            seen: Seen::Never,
             retry_after: None,
         }
     }
@@ -111,7 +108,6 @@ pub(super) struct Attempt<'a> {
     pub(super) resent: bool,
     /// Counted in the exchange.
     pub(super) counted: bool,
-    pub(super) seen: Seen,
     /// The clock when something was last waited for.
     pub(super) now: Instant,
 }
@@ -261,7 +257,7 @@ impl Attempt<'_> {
             Ok(Ok(response)) => self.accept(response, connection, record),
             Ok(Err(error)) => Err(self.failed(Failure::of(error), reused, &mut record)),
             Err(TimedOut) => {
-                self.seen = Seen::Maybe;
+                self.exchange.seen = Seen::Maybe;
                 learn::timed_out(self.upstream, start);
                 Err(record.fail(Reason::UpstreamTimeout))
             }
@@ -282,7 +278,7 @@ impl Attempt<'_> {
                 Failed::Unsent(request)
             }
             failure => {
-                self.seen = Seen::Maybe;
+                self.exchange.seen = Seen::Maybe;
                 record.fail(reason_of(&failure, self.exchange.progress.as_deref()))
             }
         }
@@ -295,7 +291,7 @@ impl Attempt<'_> {
         connection: Connection,
         mut record: AttemptRecord,
     ) -> Result<Answered, Failed> {
-        self.seen = Seen::Maybe;
+        self.exchange.seen = Seen::Maybe;
         let status = response.status();
         if status.is_informational() {
             return Err(record.fail(Reason::UpstreamInvalid));

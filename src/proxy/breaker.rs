@@ -38,7 +38,7 @@ pub(super) fn ask<'a>(
     };
     let ask = BreakerAsk {
         forced,
-        now: Clock::uptime(exchange.start),
+        now: Clock::uptime(exchange.now),
         random: exchange.worker.random_bits(),
     };
     match branch.state.breaker.check(spec, &ask) {
@@ -55,7 +55,7 @@ pub(super) fn ask<'a>(
 fn refused(retry_after: Duration) -> Unanswered {
     Unanswered {
         retry_after: Some(retry_after),
-        ..Unanswered::unseen(Reason::BreakerOpen)
+        ..Unanswered::from(Reason::BreakerOpen)
     }
 }
 

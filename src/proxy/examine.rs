@@ -3,6 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
+use crate::policy::client_retries;
 use crate::upstream::RequestBody;
 use crate::vocab::Reason;
 
@@ -34,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) forwarded_for: bool,
     pub(crate) content_length: bool,
     pub(crate) host: bool,
+    /// Of those that may say that it is a retry.
+    pub(crate) attempts: bool,
 }
 
 /// Examines a request whose message hyper has parsed.
@@ -63,6 +66,7 @@ pub(crate) fn examine(request: &Request<RequestBody>) -> Result<Facts, Reason> {
             "forwarded" => facts.seen.forwarded = true,
             "x-forwarded-for" => facts.seen.forwarded_for = true,
             other if other.starts_with("x-seawall-") => facts.nominated.push(name.clone()),
+            other if client_retries::is_looked_at(other) => facts.seen.attempts = true,
             _ => {}
         }
     }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Map, Value};
 
 use super::admission::Permits;
+use super::attempt::Seen;
 use super::correlation;
 use super::displaced::Displaced;
 use super::failure::Cause;
@@ -28,6 +29,8 @@ pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
     pub(crate) peer: Arc<Peer>,
     pub(crate) start: Instant,
+    /// The clock when something was last waited for, before its first attempt.
+    pub(crate) now: Instant,
     /// Kept from the client or made.
     pub(crate) request_id: HeaderValue,
     pub(crate) route: Option<RouteId>,
@@ -47,6 +50,8 @@ pub(crate) struct Exchange {
     /// Hash of what the upstream's `balance = "hash:..."` names, if it does.
     pub(crate) hash: u64,
     pub(crate) attempts: u32,
+    /// Whether an attempt may have shown it to an upstream.
+    pub(crate) seen: Seen,
     pub(crate) sent: u64,
     /// The response was made whole; until then an end means that the client went away.
     pub(crate) complete: bool,
@@ -81,11 +86,13 @@ impl Exchange {
             Some(id) => id.clone(),
             None => correlation::make(worker),
         };
+        let start = Clock::now();
         Exchange {
             view,
             worker: Arc::clone(worker),
             peer: Arc::clone(peer),
-            start: Clock::now(),
+            start,
+            now: start,
             request_id,
             route: None,
             by: By::Client,
@@ -99,6 +106,7 @@ impl Exchange {
             branch: 0,
             hash: 0,
             attempts: 0,
+            seen: Seen::Never,
             sent: 0,
             complete: false,
             log,

@@ -21,6 +21,7 @@ use super::handle::{self, Answer, Destination};
 use super::record::{self, Note};
 use super::refusal::Refusal;
 use super::reply::ReplyBody;
+use super::retry;
 use crate::archive as journal;
 use crate::policy::kill::Mode;
 use crate::telemetry::KillOutcome;
@@ -66,7 +67,7 @@ pub(super) async fn run(
     let copy = Copy::begin(exchange, request);
     handle::prepare(exchange, request, facts, (route, destination.path))?;
     let got = forward::run(exchange, request, route).await;
-    let (cause, seen, end) = match got {
+    let (cause, end) = match got {
         Ok(Got::Killed(taken)) => {
             // The switch reads the body itself: what is left of it, after what may have been sent.
             if let Some(copy) = copy {
@@ -83,8 +84,10 @@ pub(super) async fn run(
                 return Ok(Answer::Upstream(response));
             }
             Serves::No => {
+                // It has done what it does; what is left to do is ours, and may take long.
+                exchange.permits.leave_upstream();
                 let cause = Cause::Answered(response.status());
-                (cause, Seen::Maybe, End::Answer(response))
+                (cause, End::Answer(response))
             }
         },
         Err(unanswered) => match blame(unanswered.reason) {
@@ -96,7 +99,7 @@ pub(super) async fn run(
             }
             Blame::Upstream => {
                 let cause = Cause::Unanswered(unanswered.reason);
-                (cause, unanswered.seen, End::None(unanswered))
+                (cause, End::None(unanswered))
             }
         },
     };
@@ -105,8 +108,11 @@ pub(super) async fn run(
         return end.reaches_the_client();
     };
     let end = end.if_whole(exchange);
-    match keep(exchange, request, (copy, id, (cause, seen))).await? {
+    match keep(exchange, request, (copy, id, cause)).await? {
         Outcome::Kept => {
+            if let End::Answer(response) = end {
+                retry::read_off(response, exchange.now).await;
+            }
             exchange.failed(cause);
             Ok(Answer::Kept(Kept { route: id }))
         }
@@ -118,7 +124,7 @@ pub(super) async fn run(
 async fn keep(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
-    (copy, route, (cause, seen)): (Copy, RouteId, (Cause, Seen)),
+    (copy, route, cause): (Copy, RouteId, Cause),
 ) -> Result<Outcome, Refusal> {
     let Copy {
         mut head,
@@ -150,7 +156,7 @@ async fn keep(
         route,
         reason: Some(cause.to_string().into()),
         source: SOURCE.into(),
-        maybe_processed: seen == Seen::Maybe,
+        maybe_processed: exchange.seen == Seen::Maybe,
     };
     let Reading { reservation, body } = reading;
     let record = record::of(exchange, &mut head, (note, body.into()));
@@ -186,10 +192,7 @@ impl End {
     fn if_whole(self, exchange: &Exchange) -> End {
         let whole = exchange.progress.as_ref().is_none_or(|p| p.done());
         match self {
-            End::Answer(_) if !whole => End::None(Unanswered {
-                seen: Seen::Maybe,
-                ..Unanswered::unseen(Reason::UpstreamReset)
-            }),
+            End::Answer(_) if !whole => End::None(Reason::UpstreamReset.into()),
             End::Answer(response) => End::Answer(response),
             End::None(unanswered) => End::None(unanswered),
         }

@@ -75,6 +75,7 @@ async fn walk(
             .map(Answer::Absorbed);
     }
     match &route.repeats {
+        None if !facts.seen.attempts => {}
         None => repeated::count_marked(exchange, request.headers()),
         Some(repeats) => match repeated::judge(exchange, request, (route, repeats)).await? {
             Repeat::GoesOn => {}

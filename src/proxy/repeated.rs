@@ -58,6 +58,7 @@ pub(super) async fn judge(
     } else if is_small(exchange, request.body(), route) {
         // Boxed: the future of every other request would grow by it.
         let digest = Box::pin(take_in(exchange, request, route)).await?;
+        exchange.now = Clock::now();
         if let Some(taken) = switch::ask_again(exchange, request) {
             return Ok(Repeat::Taken(taken));
         }
@@ -65,7 +66,7 @@ pub(super) async fn judge(
     } else {
         None
     };
-    let now = Clock::uptime(Clock::now());
+    let now = Clock::uptime(exchange.now);
     let seen = match (marked(request.headers()), digest) {
         (Seen::Again, None) => Seen::Again,
         (marked, digest) => match digest.map_or(Seen::First, |body| {

@@ -37,13 +37,13 @@ pub(super) async fn run(
     request: &mut Request<RequestBody>,
     route: &Route,
 ) -> Result<Got, Unanswered> {
-    let failure = Unanswered::unseen(Reason::NoEndpoint);
+    let failure = Unanswered::from(Reason::NoEndpoint);
     let Some(branch) = route.branches.get(exchange.branch) else {
         return Err(failure);
     };
     let retry = &route.spec.retry;
     if retry.attempts > 1 {
-        branch.state.budget.request(Clock::uptime(exchange.start));
+        branch.state.budget.request(Clock::uptime(exchange.now));
     }
     let mut course = Course {
         route,
@@ -51,8 +51,7 @@ pub(super) async fn run(
         original: Original::begin(request, retry),
         tried: Tried::default(),
         failure,
-        // Nothing has waited since the request began: the clock need not be read again.
-        now: exchange.start,
+        now: exchange.now,
     };
     for number in 1_u32.. {
         if number >= retry.attempts {
@@ -131,11 +130,9 @@ impl Course<'_> {
             busy: Some(endpoint.state.begin()),
             resent: false,
             counted: false,
-            seen: self.failure.seen,
             now: self.now,
         };
         let ended = attempt.run(request).await;
-        self.failure.seen = attempt.seen;
         let failed = match ended {
             Ok(response) => match Trigger::of_status(response.status().as_u16()) {
                 None => {
@@ -272,11 +269,17 @@ enum Woken {
 /// Lets time pass; what is left of a failed answer is read meanwhile, if it is little.
 async fn pass(answer: Option<Answered>, end: Instant) {
     if let Some(response) = answer {
-        let least = Clock::now() + DRAINING;
-        let reading = drain(response.into_body());
-        let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
+        read_off(response, end).await;
     }
     tokio::time::sleep_until(end.into()).await;
+}
+
+/// Reads what is left of an answer that nobody gets, if it is little and comes until `end` or at
+/// once: its connection is of further use then.
+pub(super) async fn read_off(answer: Answered, end: Instant) {
+    let least = Clock::now() + DRAINING;
+    let reading = drain(answer.into_body());
+    let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
 }
 
 /// Until the request's deadline.
@@ -309,8 +312,9 @@ async fn drain(mut body: ResponseBody) {
 /// The wait that an answer asks for (RFC 9110, 10.2.3): seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds is later than any deadline.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     let unix = Duration::from_secs(u64::try_from(date.as_second()).ok()?);

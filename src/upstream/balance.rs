@@ -55,13 +55,15 @@ impl Client {
 }
 
 impl Upstream {
-    /// Takes note of how an attempt at one of its endpoints ended; nothing without `outlier`.
+    /// Takes note of how an attempt at one of its endpoints ended. Without `outlier` one that
+    /// fails looks busier for a moment, and no more: failing fast is no sign of little to do.
     pub fn attempted(&self, endpoint: &Endpoint, outcome: Outcome, now: Instant) {
-        let Some(spec) = &self.spec.outlier else {
-            return;
-        };
         let now = Clock::uptime(now);
         let outlier = &endpoint.state.outlier;
+        let Some(spec) = &self.spec.outlier else {
+            outlier.note(outcome, now);
+            return;
+        };
         let (name, text) = (&*self.spec.name, &*endpoint.spec.text);
         let address = endpoint.address().map(tracing::field::display);
         if outlier.take_return(now).is_some() {

@@ -143,6 +143,19 @@ impl RequestBody {
         }
     }
 
+    /// Nobody reads it from `now` on, until the next attempt does: its client is not waited for.
+    pub(super) fn set_aside(&mut self, now: Instant) {
+        if let Some(metered) = &mut self.metered
+            && let Some(since) = metered.waiting_since.take()
+        {
+            metered.waited += now.saturating_duration_since(since);
+            metered.progress.moved_on(now);
+        }
+        if let Source::Lent(lent) = &self.source {
+            lent.set_aside(now);
+        }
+    }
+
     /// The next bytes; `None` at the end. Trailers are passed over.
     ///
     /// # Errors

@@ -109,7 +109,8 @@ impl Upstream {
             Learned::Nothing => {}
             Learned::Window { from, to } => {
                 if from != to {
-                    self.adopt_limit();
+                    let most = self.limit.follow(bounds);
+                    self.metrics.set_concurrency_limit(most);
                 }
             }
         }

@@ -68,13 +68,15 @@ impl Keeper {
     /// The body from its beginning, and how far whoever sends it is. Whoever had it before reads
     /// nothing more. `None` if it is not kept.
     pub fn again(&self) -> Option<(RequestBody, Arc<Progress>)> {
+        let now = Clock::now();
         let turn = {
             let mut kept = lock(&self.0);
             kept.copy.as_ref()?;
+            kept.rest.set_aside(now);
             kept.turn += 1;
             kept.turn
         };
-        let sent = Arc::new(Progress::new(Clock::now()));
+        let sent = Arc::new(Progress::new(now));
         let reader = Reader::new(&self.0, turn, Some(Arc::clone(&sent)));
         Some((RequestBody::kept(reader), sent))
     }
@@ -241,6 +243,48 @@ mod tests {
             assert_eq!(read(&mut first).await, b"onetwothree");
             assert_eq!(keeper.is_whole(), again);
             assert_eq!(keeper.again().is_some(), again);
+        }
+    }
+
+    /// A client that never sends anything.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = super::super::body::BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_is_not_waited_for_between_two_attempts() {
+        let silence = std::time::Duration::from_millis(200);
+        for lent in [false, true] {
+            let mut first = RequestBody::other(Silent);
+            let limits = super::super::body::BodyLimits {
+                max: u64::MAX,
+                silence,
+                min_rate: 1,
+            };
+            let progress = first.meter(limits, Clock::now()).unwrap();
+            let _lender = lent.then(|| first.lend(Box::new(|_| {})));
+            let keeper = first.keep(10);
+            let poll = |body: &mut RequestBody| {
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                Pin::new(body).poll_frame(&mut cx)
+            };
+            assert!(poll(&mut first).is_pending());
+            let (mut second, _) = keeper.again().unwrap();
+            tokio::time::sleep(2 * silence).await;
+            assert!(poll(&mut second).is_pending());
+            assert_eq!(progress.fault(), None);
+            // From here on it is.
+            assert_eq!(second.next_data().await, Err(BodyFault::TooSlow));
         }
     }
 

@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -66,6 +67,12 @@ impl Lent {
             (loan.tap)(data);
         }
         Poll::Ready(frame)
+    }
+
+    pub(super) fn set_aside(&self, now: Instant) {
+        if let Some(body) = &mut lock(&self.0).body {
+            body.set_aside(now);
+        }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

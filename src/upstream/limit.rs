@@ -1,5 +1,6 @@
 //! How many requests may be in flight to an upstream: its `concurrency`.
 
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::spec::UpstreamLimit;
@@ -21,7 +22,14 @@ pub struct Limit {
     /// Who is in flight, of all tiers; nobody goes through it while the limit is off.
     pub gate: Gate,
     adaptive: Adaptive,
+    /// The limit that the newest configuration gives, or [`FOLLOWS`].
+    given: AtomicU32,
 }
+
+/// The limit follows latency.
+const FOLLOWS: u32 = 0;
+/// There is none.
+const OFF: u32 = u32::MAX;
 
 impl Limit {
     /// A limit that knows nothing yet.
@@ -34,6 +42,7 @@ impl Limit {
         Limit {
             gate: Gate::new(&spec_of(most(spec, &adaptive))),
             adaptive,
+            given: AtomicU32::new(given(spec)),
         }
     }
 
@@ -50,8 +59,26 @@ impl Limit {
     /// Applies the limit as it is now, and says which that is.
     pub fn adopt(&self, spec: UpstreamLimit) -> Option<u32> {
         let most = self.most(spec);
+        self.given.store(given(spec), SeqCst);
         self.gate.adopt(&spec_of(most));
         most
+    }
+
+    /// Applies what was learned, and says which limit holds. Whoever learned it may do so under a
+    /// configuration that is gone: the newest is what counts.
+    pub fn follow(&self, bounds: &AdaptiveSpec) -> Option<u32> {
+        loop {
+            let given = self.given.load(SeqCst);
+            let most = match given {
+                FOLLOWS => Some(self.adaptive.limit(bounds)),
+                OFF => None,
+                fixed => Some(fixed),
+            };
+            self.gate.adopt(&spec_of(most));
+            if self.given.load(SeqCst) == given {
+                return most;
+            }
+        }
     }
 
     /// Takes note of how an attempt ended, at `now` in uptime.
@@ -66,6 +93,14 @@ fn most(spec: UpstreamLimit, adaptive: &Adaptive) -> Option<u32> {
         UpstreamLimit::Off => None,
         UpstreamLimit::Fixed(most) => Some(most),
         UpstreamLimit::Adaptive(bounds) => Some(adaptive.limit(&bounds)),
+    }
+}
+
+fn given(spec: UpstreamLimit) -> u32 {
+    match spec {
+        UpstreamLimit::Off => OFF,
+        UpstreamLimit::Fixed(most) => most.max(1),
+        UpstreamLimit::Adaptive(_) => FOLLOWS,
     }
 }
 
@@ -138,6 +173,20 @@ mod tests {
         assert!(enter(&limit).is_none());
         drop(held);
         assert!(enter(&limit).is_some());
+    }
+
+    #[test]
+    fn what_was_learned_under_an_older_configuration_changes_no_newer_limit() {
+        let (limit, bounds) = (Limit::new(adaptive()), AdaptiveSpec::default());
+        assert_eq!(limit.follow(&bounds), limit.most(adaptive()));
+        limit.adopt(UpstreamLimit::Fixed(500));
+        assert_eq!(limit.follow(&bounds), Some(500));
+        let limit = Arc::new(limit);
+        let held: Vec<_> = (0..500).map(|_| enter(&limit)).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(enter(&limit).is_none());
+        limit.adopt(UpstreamLimit::Off);
+        assert_eq!(limit.follow(&bounds), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use proptest::prelude::*;
 
 use self::world::{Phase, Seen, World};
 use super::*;
+use crate::policy::shed::most;
+use crate::vocab::Tier;
 
 const SPEC: AdaptiveSpec = AdaptiveSpec {
     initial: 20,
@@ -28,8 +30,10 @@ struct Story {
 }
 
 impl Story {
+    /// Of a limit that has met a queue before.
     fn new() -> Story {
         let adaptive = Adaptive::new(&SPEC);
+        adaptive.queued.store(true, Relaxed);
         let now = Duration::from_secs(5);
         Story { adaptive, now }
     }
@@ -72,6 +76,43 @@ fn it_grows_while_latency_stays_and_shrinks_when_it_rises() {
     let shrunk = story.windows(6, answered(100), 50);
     assert!(shrunk < grown * 2 / 3, "{shrunk} of {grown}");
     assert!(story.windows(6, answered(10), 50) > shrunk);
+}
+
+#[test]
+fn it_doubles_until_requests_queue_for_the_first_time() {
+    let mut story = Story::new();
+    story.adaptive.queued.store(false, Relaxed);
+    assert_eq!(story.windows(9, answered(10), 9), 20, "half is not in use");
+    assert_eq!(
+        story.windows(1, answered(14), 16),
+        32,
+        "twice what there is"
+    );
+    assert_eq!(story.windows(1, answered(10), 32), 64);
+    assert!(story.windows(1, answered(20), 64) < 64);
+    let slowly = story.windows(1, answered(10), 64);
+    assert!(slowly < 67, "{slowly}");
+}
+
+#[test]
+fn clients_that_come_all_at_once_are_let_in_within_a_few_windows() {
+    let spec = AdaptiveSpec::default();
+    let adaptive = Adaptive::new(&spec);
+    let mut story = Story {
+        adaptive,
+        now: Duration::from_secs(5),
+    };
+    let let_in = |story: &Story| most(Tier::Standard, story.adaptive.limit(&spec)).min(64);
+    assert_eq!(let_in(&story), 16);
+    for _ in 0..3 {
+        let in_flight = let_in(&story);
+        story.now += SHORTEST;
+        for _ in 0..ANSWERS {
+            let note = (answered(10), in_flight, story.now);
+            story.adaptive.note(&spec, note.0, note.1, note.2);
+        }
+    }
+    assert_eq!(let_in(&story), 64);
 }
 
 #[test]
@@ -166,11 +207,16 @@ proptest! {
         for (micros, in_flight, step) in notes {
             now += Duration::from_millis(step);
             let ending = Ending::Answered(Duration::from_micros(micros));
+            let queued = adaptive.queued.load(Relaxed);
             if let Learned::Window { from, to } = adaptive.note(&SPEC, ending, in_flight, now) {
                 prop_assert_eq!(to, adaptive.limit(&SPEC));
                 prop_assert!((SPEC.min..=SPEC.max).contains(&to));
-                // At most a tenth down, and up by a fifth of the root.
-                prop_assert!(to + from / 10 + 1 >= from && to <= from + 3, "{from} {to}");
+                // At most a tenth down, and up by a fifth of the root, or double at first.
+                let most = match queued {
+                    true => from + 3,
+                    false => 2 * from + 1,
+                };
+                prop_assert!(to + from / 10 + 1 >= from && to <= most, "{from} {to}");
             }
         }
         prop_assert!(adaptive.estimate().is_finite());
@@ -180,6 +226,7 @@ proptest! {
 #[test]
 fn threads_close_each_window_once() {
     let adaptive = Adaptive::new(&SPEC);
+    adaptive.queued.store(true, Relaxed);
     let windows = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::policy::budget::RetryBudgetSpec;
 use crate::policy::client_retries::{
-    ClientRetries, ClientRetryVerdict, MEMORY, Recent, Request, Seen, marked,
+    ClientRetries, ClientRetryVerdict, MEMORY, Recent, Request, Seen, is_looked_at, marked,
 };
 use crate::policy::share::Share;
 
@@ -108,6 +108,7 @@ fn the_headers_of_retries_are_known() {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
         assert_eq!(marked(&headers), seen, "{name}: {value}");
+        assert!(seen == Seen::First || is_looked_at(name), "{name}");
     }
     assert_eq!(marked(&HeaderMap::new()), Seen::First);
 }
