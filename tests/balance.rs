@@ -33,6 +33,15 @@ fn holding(gate: &Arc<Gate>, early: &'static str, late: &'static str) -> Upstrea
     })
 }
 
+/// Requests in flight at all endpoints.
+fn in_flight(gateway: &Gateway) -> u64 {
+    let status = gateway.status();
+    let rows = status["endpoints"].as_array().expect("rows");
+    rows.iter()
+        .filter_map(|row| row["in_flight"].as_u64())
+        .sum()
+}
+
 #[test]
 fn the_idle_endpoint_is_preferred_until_a_response_body_has_ended() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
@@ -51,6 +60,8 @@ fn the_idle_endpoint_is_preferred_until_a_response_body_has_ended() {
         let busy = usize::from(both[1].heads() == 1);
         for _ in 0..40 {
             assert_eq!(gateway.get("/").status, 200);
+            // Its place is free a moment after its client has the answer.
+            wait_for("the other endpoint to be idle", || in_flight(&gateway) == 1);
         }
         assert_eq!(both[busy].heads(), 1);
         gate.open();
@@ -133,7 +144,7 @@ fn an_endpoint_that_fails_in_a_row_is_ejected_and_returns() {
     });
     let serves = Upstream::echo();
     let keys = "slow_start = \"0s\"\n\
-                outlier = { consecutive_failures = 3, ejection = \"2s\", max_ejected_percent = 50 }";
+                outlier = { consecutive_failures = 3, ejection = \"4s\", max_ejected_percent = 50 }";
     let gateway = Gateway::start(&config(&[&fails, &serves], keys));
     let ejected = || gateway.events("endpoint ejected");
     wait_for("the ejection", || {
@@ -149,7 +160,7 @@ fn an_endpoint_that_fails_in_a_row_is_ejected_and_returns() {
     let event = &ejected()[0];
     assert_eq!(event["upstream"], "u");
     assert_eq!(event["endpoint"], fails.url());
-    assert_eq!(event["ejection_ms"], 2000);
+    assert_eq!(event["ejection_ms"], 4000);
     status.store(200, Ordering::SeqCst);
     wait_for("its return", || {
         assert_eq!(gateway.get("/").status, 200);

@@ -1007,7 +1007,7 @@ stats = "reject"
 fn switch_outside() {
     insta::assert_snapshot!(switches(
         r#"stats = "drop"
-[breaker]
+[observe]
 x = 1
 [kil]
 ping = "drop"

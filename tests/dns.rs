@@ -8,7 +8,8 @@ use std::thread;
 
 use serde_json::Value;
 use support::{
-    Config, Gate, Gateway, Mood, NameServer, Upstream, answer, get, holds_for, now, wait_for,
+    Config, Gate, Gateway, Mood, NameServer, StopAtEnd, Upstream, answer, get, holds_for, now,
+    wait_for,
 };
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 91, 1);
@@ -97,6 +98,7 @@ fn an_answer_that_changes_under_load_fails_no_request() {
     let gateway = Gateway::start(&config(&names, &url, ""));
     let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failed = thread::scope(|scope| {
+        let ends = StopAtEnd(&stop);
         let clients: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
@@ -126,7 +128,7 @@ fn an_answer_that_changes_under_load_fails_no_request() {
             });
             wait_addresses(&gateway, &[at(ip, port)]);
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(ends);
         let ended = clients
             .into_iter()
             .map(|client| client.join().expect("a client"));

@@ -39,10 +39,14 @@ client_retry_budget = { percent = 12.5 }
 "#;
 
 fn explain(path: &str) -> String {
+    explain_under("[kill]\n", path)
+}
+
+fn explain_under(switches: &str, path: &str) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
     write("seawall.toml", STRUCTURE).expect("written");
-    write("switches.toml", "[kill]\n").expect("written");
+    write("switches.toml", switches).expect("written");
     let output = Command::new(env!("CARGO_BIN_EXE_seawall"))
         .arg("--config")
         .arg(directory.path())
@@ -62,4 +66,24 @@ fn limits_that_are_off_are_one_line_each() {
 #[test]
 fn every_key_of_every_limit_is_shown_with_its_origin() {
     insta::assert_snapshot!(explain("/full"));
+}
+
+#[test]
+fn a_breaker_that_is_held_by_hand_is_told() {
+    let switches = "[kill]\n[breaker]\nplain = \"tripped\"\nfull = \"passing\"\n";
+    let said = explain_under(switches, "/plain");
+    assert!(
+        said.contains("\nbreaker   held tripped by hand\n"),
+        "{said}"
+    );
+    let refused =
+        "\nthen      refused with 503 breaker_open: [breaker] holds its breaker tripped\n";
+    assert!(said.contains(refused), "{said}");
+    let said = explain_under(switches, "/full");
+    assert!(
+        said.contains("\nbreaker   held passing by hand\n"),
+        "{said}"
+    );
+    assert!(said.contains("\nthen      goes to one of "), "{said}");
+    assert!(!explain("/plain").contains("by hand"));
 }

@@ -64,8 +64,10 @@ impl Patient {
     }
 }
 
-const HEALTH: &str = "health = { path = \"/healthz?from=gateway\", interval = \"100ms\", \
-                      healthy = 2, unhealthy = 2 }";
+const HEALTH: &str = "health = { path = \"/healthz?from=gateway\", interval = \"250ms\", \
+                      healthy = 2, unhealthy = 3 }";
+
+const INTERVAL: Duration = Duration::from_millis(250);
 
 fn config(patients: &[&Patient], keys: &str) -> Config {
     let urls: Vec<String> = patients
@@ -168,7 +170,7 @@ fn an_endpoint_is_checked_once_an_interval_whatever_the_workers_and_routes() {
         });
     }
     wait_for("more checks", || patient.checks() > before + 8);
-    let intervals = begun.elapsed().as_secs_f64() / 0.1;
+    let intervals = begun.elapsed().as_secs_f64() / INTERVAL.as_secs_f64();
     // A tenth less than the interval is the shortest wait.
     let most = (intervals / 0.9) as usize + 2;
     let checks = patient.checks() - before;
@@ -205,9 +207,7 @@ fn an_upstream_that_is_no_longer_checked_forgets_what_the_checks_said() {
     });
     wait_for("nothing to be told", || down(&gateway, &bad).is_null());
     let checks = bad.checks();
-    holds_for(Duration::from_millis(400), "no check more", || {
-        bad.checks() <= checks + 1
-    });
+    holds_for(4 * INTERVAL, "no check more", || bad.checks() <= checks + 1);
 }
 
 #[test]

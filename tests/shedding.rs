@@ -23,30 +23,29 @@ fn tiers(upstream: &Upstream, concurrency: &str) -> Config {
         })
 }
 
-/// An upstream whose answers wait until they are let go one by one, or all.
+/// An upstream whose answers wait while it is closed, as it is at first.
 #[derive(Default)]
 struct Valve {
-    state: Mutex<(usize, bool)>,
+    open: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Valve {
-    fn release(&self, count: usize) {
-        self.state.lock().expect("valve").0 += count;
-        self.changed.notify_all();
+    fn close(&self) {
+        *self.open.lock().expect("valve") = false;
     }
 
     fn open(&self) {
-        self.state.lock().expect("valve").1 = true;
+        *self.open.lock().expect("valve") = true;
         self.changed.notify_all();
     }
 
     fn wait(&self) {
-        let state = self.state.lock().expect("valve");
-        let closed = |(count, open): &mut (usize, bool)| *count == 0 && !*open;
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, closed);
-        let (mut state, _) = waited.expect("valve");
-        state.0 = state.0.saturating_sub(1);
+        let open = self.open.lock().expect("valve");
+        let waited = self
+            .changed
+            .wait_timeout_while(open, PATIENCE, |open| !*open);
+        drop(waited.expect("valve"));
     }
 }
 
@@ -107,26 +106,27 @@ fn core_waits_a_moment_for_a_place() {
     let valve = Arc::<Valve>::default();
     let upstream = valved(&valve);
     let gateway = Gateway::start(&tiers(&upstream, "1"));
-    let labels = [("route", "core")];
-    let in_flight = || gateway.metric("seawall_requests_in_flight", &labels);
     // The moment is 100 ms, which a busy machine may miss now and then.
-    wait_for("a core request that waited and was served", || {
+    wait_for("core requests that waited and were served", || {
+        valve.close();
         let before = upstream.heads();
+        let mut waiting = [gateway.connect(), gateway.connect()];
         let mut first = begun(&gateway, "/core/first");
         upstream.wait_heads(before + 1);
-        let mut second = begun(&gateway, "/core/second");
-        let waited = (0..20).any(|_| in_flight() == 2.0);
-        valve.release(2);
+        // Both are sent while the only place is taken, so that they have to wait.
+        waiting
+            .iter_mut()
+            .for_each(|client| client.send(get("/core/waits")));
+        valve.open();
         assert_passed(&first.read());
-        let answer = second.read();
-        wait_for("both to end", || in_flight() == 0.0);
-        if !answer.is_from_upstream() {
-            assert_refusal(&answer, 503, "overloaded");
-            // What was let go for it.
-            valve.wait();
-            return false;
-        }
-        waited
+        let answers = waiting.map(|mut client| client.read());
+        let labels = [("route", "core")];
+        gateway.wait_metric("seawall_requests_in_flight", &labels, 0.0);
+        let refused = answers.iter().filter(|answer| !answer.is_from_upstream());
+        refused
+            .map(|answer| assert_refusal(answer, 503, "overloaded"))
+            .count()
+            == 0
     });
 }
 
@@ -239,11 +239,8 @@ fn an_adaptive_limit_shrinks_when_the_upstream_queues_and_a_reload_keeps_it() {
                 }
             });
         }
-        let shrunk = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for("the limit to shrink", || limit(&gateway) <= 10.0);
-        }));
-        stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        shrunk.expect("the limit follows latency");
+        let _ends = StopAtEnd(&stop);
+        wait_for("the limit to shrink", || limit(&gateway) <= 10.0);
     });
     let before = limit(&gateway);
     gateway.write_structure(&config.defaults("timeout", "\"7s\""));

@@ -20,6 +20,8 @@ struct Findings {
     upstreams: usize,
     /// Entries of `switches.toml` that throw a switch.
     switches: usize,
+    /// Breakers that it holds by hand.
+    breakers: usize,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     /// Files of the directory that nothing is read from.
@@ -83,6 +85,7 @@ fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
     let read = read_switch_entries(&file, &examined.settings);
     let settings = read.entries.values();
     findings.switches = settings.filter(|setting| setting.throws()).count();
+    findings.breakers = read.breakers.entries.len();
     findings.errors.extend(read.problems);
     findings.warnings.extend(read.warnings);
 }
@@ -132,8 +135,12 @@ fn summary(findings: &Findings) -> String {
         1 => "1 switch thrown".to_owned(),
         number => format!("{number} switches thrown"),
     };
+    let breakers = match findings.breakers {
+        0 => String::new(),
+        number => format!(", {} held by hand", count(number, "breaker")),
+    };
     format!(
-        "config is valid: {}, {}, {switches}",
+        "config is valid: {}, {}, {switches}{breakers}",
         count(findings.routes, "route"),
         count(findings.upstreams, "upstream"),
     )
@@ -174,6 +181,17 @@ mod tests {
         );
         assert!(findings.warnings.is_empty(), "{findings:?}");
         assert_eq!(run(dir.path(), true), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn breakers_that_are_held_by_hand_are_counted() {
+        let structure = "[upstreams.u]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+                         [routes.a]\npath = \"/a\"\nupstream = \"u\"\n";
+        let dir = directory(structure, Some("[kill]\n[breaker]\na = \"tripped\"\n"));
+        assert_eq!(
+            summary(&inspect(dir.path())),
+            "config is valid: 1 route, 1 upstream, 0 switches thrown, 1 breaker held by hand"
+        );
     }
 
     #[test]

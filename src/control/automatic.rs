@@ -94,7 +94,7 @@ impl Automatic {
             // The end by the wall clock may come a little before.
             let ending = machine.until().filter(|end| *end <= uptime + DRIFT);
             let look = Look {
-                total: route.metrics.requests_total(),
+                total: route.metrics.begun_total(),
                 now: ending.map_or(uptime, |end| end.max(uptime)),
             };
             let change = machine.look(&auto.spec, permission, look);

@@ -217,9 +217,10 @@ impl Status {
 
     /// The whole report, as of now.
     pub fn report(&self, live: &Live) -> StatusReport {
-        // Takes a while with many routes, so before the lock that reloads need.
+        // This takes a while with many routes and endpoints, so before the lock that reloads need.
         let observed = observed(&live.load().table.routes, Clock::now());
         let client_retries = self.client_retries();
+        let endpoints = endpoint_reports(&live.load(), Clock::uptime(Clock::now()));
         let archive = ArchiveReport::of(live, &self.uploads);
         // In this order: what is told of a file comes after the snapshot that it led to.
         let told = self.told();
@@ -244,7 +245,7 @@ impl Status {
             switches: SwitchesReport::of(&told, &snapshot, now),
             ledger: Ledger::of(live, &snapshot),
             archive,
-            endpoints: endpoint_reports(&snapshot, Clock::uptime(Clock::now())),
+            endpoints,
             observed,
             client_retries,
             connections: ConnectionsReport {

@@ -175,6 +175,13 @@ impl RouteMetrics {
         self.durations.of(by).sample()
     }
 
+    /// Requests that began so far, within the few that begin or end meanwhile: those that hang
+    /// count, too.
+    pub fn begun_total(&self) -> u64 {
+        let in_flight = u64::try_from(self.in_flight()).unwrap_or_default();
+        self.requests_total().saturating_add(in_flight)
+    }
+
     /// Requests in flight now.
     pub fn in_flight(&self) -> i64 {
         self.in_flight.load(Relaxed)

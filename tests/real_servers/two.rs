@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use crate::asked_for;
 use crate::haproxy::Haproxy;
 use crate::nginx::Nginx;
-use crate::support::{Client, Config, Gateway, Upstream, answer, free_address, get, wait_for};
+use crate::support::{
+    Client, Config, Gateway, StopAtEnd, Upstream, answer, free_address, get, wait_for,
+};
 
 const HEALTH: &str = "health = { path = \"/healthz\", interval = \"200ms\" }";
 
@@ -34,11 +36,12 @@ fn under_load(
 ) -> (usize, Vec<u16>) {
     let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failed = thread::scope(|scope| {
+        let ends = StopAtEnd(&stop);
         let clients: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| get_until(&stop, &sent, gateway.connect(), path)))
             .collect();
         happens(&sent);
-        stop.store(true, Ordering::SeqCst);
+        drop(ends);
         let ended = clients
             .into_iter()
             .map(|client| client.join().expect("a client"));

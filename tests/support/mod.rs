@@ -26,5 +26,5 @@ pub use gateway::{Exit, Gateway, run_to_exit};
 pub use metrics::Metrics;
 pub use name_server::{Mood, NameServer};
 pub use upstream::{Connection, Request, Upstream, answer};
-pub use wait::{Gate, PATIENCE, holds_for, now, wait_for};
+pub use wait::{Gate, PATIENCE, StopAtEnd, holds_for, now, wait_for};
 pub use wire::{End, Head};

@@ -1,5 +1,6 @@
 //! Waiting for conditions, with a bound.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,16 @@ pub fn holds_for(span: Duration, what: &str, mut condition: impl FnMut() -> bool
     while start.elapsed() < span {
         assert!(condition(), "did not hold: {what}");
         std::thread::sleep(POLL);
+    }
+}
+
+/// Sets a flag at its end, also when the test panics: threads that go on until then would
+/// otherwise keep a failed test from ending.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -10,8 +10,9 @@ use super::policies::{Policy, policies};
 use super::switches::{Kill, kill};
 use super::upstreams;
 use crate::cli::disk::Disk;
-use crate::config::{RouteSettings, SplitPart, Target};
+use crate::config::{OnFailure, RouteSettings, SplitPart, Target};
 use crate::matching::{Asker, Lookup, Matcher, PathError};
+use crate::policy::breaker::Forced;
 use crate::proxy::{Peer, client_ip, examine};
 use crate::upstream::RequestBody;
 use crate::vocab::{Clock, Reason};
@@ -28,6 +29,8 @@ pub(super) struct Finding {
     pub(super) refusal: Option<Refusal>,
     pub(super) route: Option<Taken>,
     pub(super) kill: Option<Kill>,
+    /// `tripped` or `passing`, where a hand holds the breaker.
+    pub(super) breaker: Option<&'static str>,
     /// What happens to what no switch takes.
     pub(super) otherwise: Option<String>,
     pub(super) policies: Vec<Policy>,
@@ -72,6 +75,7 @@ impl Finding {
             refusal: None,
             route: None,
             kill: None,
+            breaker: None,
             otherwise: None,
             policies: Vec::new(),
         };
@@ -99,7 +103,12 @@ impl Finding {
             query: request.uri().query(),
         };
         finding.kill = Some(kill(route, &disk.switches.entries, &asker, Clock::unix()));
-        finding.otherwise = Some(otherwise(disk, route, &path, upgrade));
+        let forced = disk.switches.breakers.entries.get(&route.name).copied();
+        finding.breaker = forced.map(Forced::as_str);
+        finding.otherwise = Some(match forced.and_then(|forced| held(route, forced)) {
+            Some(refused) if !upgrade => refused,
+            Some(_) | None => otherwise(disk, route, &path, upgrade),
+        });
         finding.policies = policies(&disk.files, route);
         let below = upstreams::policies(&disk.files, settings, route);
         finding.policies.extend(below);
@@ -178,6 +187,22 @@ impl Taken {
             runbook: text(&route.runbook),
             impact: text(&route.impact),
         }
+    }
+}
+
+/// What happens to a request whose route has its breaker held by hand; `None`: what else would.
+fn held(route: &RouteSettings, forced: Forced) -> Option<String> {
+    match (forced, &route.target) {
+        (Forced::Tripped, Target::Upstream(_) | Target::Split(_)) => {
+            let why = "[breaker] holds its breaker tripped";
+            Some(match route.on_failure {
+                OnFailure::Closed => format!("refused with 503 breaker_open: {why}"),
+                OnFailure::Open => {
+                    format!("kept in the archive, as the route is open on failure: {why}")
+                }
+            })
+        }
+        (Forced::Tripped, Target::Respond(_)) | (Forced::Passing, _) => None,
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) fn write(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     if let Some(kill) = &finding.kill {
         killed(kill, out)?;
     }
+    if let Some(breaker) = finding.breaker {
+        writeln!(out, "breaker   held {breaker} by hand")?;
+    }
     if let Some(otherwise) = &finding.otherwise {
         let word = match finding.kill.as_ref().map(|kill| kill.verdict) {
             Some("killed") => "unkilled",

@@ -115,6 +115,27 @@ fn a_storm_throws_a_switch_with_an_end_and_killed_requests_keep_it() {
 }
 
 #[test]
+fn requests_that_hang_are_a_storm_too() {
+    let mut story = Story::begin();
+    for _ in 0..3 {
+        story.seconds += 1;
+        (0..101).for_each(|_| story.table.routes[0].metrics.begin());
+        story.look();
+    }
+    assert_eq!(story.until(), Some(23));
+    // Their ends are not counted once more.
+    story.automatic = Automatic::default();
+    story.look();
+    for _ in 0..3 {
+        story.seconds += 1;
+        let metrics = &story.table.routes[0].metrics;
+        (0..101).for_each(|_| metrics.end(By::Gateway, 504, Duration::ZERO));
+        story.look();
+    }
+    assert_eq!(story.until(), None);
+}
+
+#[test]
 fn off_lifts_it_and_it_watches_anew() {
     let mut story = Story::begin();
     assert!(story.pass(3, 500).until().is_some());
