@@ -235,6 +235,9 @@ fn the_commands_keep_the_section_and_its_comments() {
     wait_for("a to be refused", || {
         reason_of(&gateway.get("/a")) == "breaker_open"
     });
+    let explained = run_to_exit(&["--config", &dir, "explain", "GET", "/a"]);
+    let refused = "then      refused with 503 breaker_open: the breaker is held tripped by hand";
+    assert!(explained.output.contains(refused), "{}", explained.output);
     let status = run_to_exit(&["--config", &dir, "status", "--admin", &admin]);
     assert!(
         status.output.contains("breaker of a held tripped by hand"),
