@@ -64,10 +64,20 @@ fn failures_in_a_row_trip_it_and_no_request_reaches_the_upstream() {
     let tripped = &events()[0];
     assert_eq!(tripped["route"], "any");
     assert_eq!(tripped["upstream"], "u");
+    assert_eq!(tripped["failure"], "status_503");
     assert_eq!(tripped["open_for_ms"], 40_000);
     let routes = gateway.admin("/api/v1/routes").json();
     let breaker = serde_json::json!([{ "upstream": "u", "state": "tripped" }]);
     assert_eq!(routes[0]["breakers"], breaker);
+    let open = serde_json::json!([{ "route": "any", "upstream": "u", "state": "tripped" }]);
+    assert_eq!(gateway.status()["open_breakers"], open);
+    let dir = gateway.directory().to_str().expect("a path");
+    let admin = format!("http://{}", gateway.admin);
+    let said = run_to_exit(&["--config", dir, "status", "--admin", &admin]).output;
+    assert!(
+        said.contains("breaker of any to upstream u: tripped"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -100,6 +110,7 @@ fn it_probes_and_lets_traffic_come_back() {
     wait_for("all traffic", || state(&gateway) == 0.0);
     let mut all = || (0..20).all(|_| client.ask(get("/")).status == 200);
     assert!(all());
+    assert_eq!(gateway.status()["open_breakers"], serde_json::json!([]));
     wait_for("the word of it", || {
         gateway.events("breaker closed").len() == 1
     });

@@ -128,7 +128,8 @@ fn neither_table_of_a_broken_file_blocks_the_other() {
     wait_for("a to be killed", || !gateway.get("/a").is_from_upstream());
     assert_killed(&gateway.get("/a"));
     assert_open(&gateway, "/b");
-    assert_eq!(held(&gateway), "!b=tripped");
+    // The status is told after the switches hold.
+    wait_held(&gateway, "!b=tripped");
     let errors = gateway.status()["switch_errors"].clone();
     let errors = errors.as_array().expect("a list");
     let said = |key: &str, hint: &str| {
@@ -235,6 +236,9 @@ fn the_commands_keep_the_section_and_its_comments() {
     wait_for("a to be refused", || {
         reason_of(&gateway.get("/a")) == "breaker_open"
     });
+    let explained = run_to_exit(&["--config", &dir, "explain", "GET", "/a"]);
+    let refused = "then      refused with 503 breaker_open: the breaker is held tripped by hand";
+    assert!(explained.output.contains(refused), "{}", explained.output);
     let status = run_to_exit(&["--config", &dir, "status", "--admin", &admin]);
     assert!(
         status.output.contains("breaker of a held tripped by hand"),

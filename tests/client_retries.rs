@@ -54,6 +54,60 @@ fn the_same_client_method_target_and_body_again_is_a_retry_and_nothing_else_is()
 }
 
 #[test]
+fn players_behind_one_address_are_told_apart_as_sticky_says() {
+    let upstream = Upstream::echo();
+    let keys = "observe = \"client-ip\"\nkill_switch = { sticky = \"header:x-player-id\" }";
+    let gateway = Gateway::start(&route(&upstream, keys));
+    let client = &mut gateway.connect();
+    let ask = |client: &mut Client, from: u8, player: &str| {
+        let head = format!("GET /weekly HTTP/1.1\r\nhost: t\r\nx-forwarded-for: 192.0.2.{from}");
+        assert_passed(&client.ask(format!("{head}\r\n{player}\r\n")));
+    };
+    for player in 0..5 {
+        ask(client, 1, &format!("x-player-id: p{player}\r\n"));
+    }
+    ask(client, 1, "");
+    ask(client, 2, "");
+    assert_eq!(counted(&gateway), 0.0, "one network, one leaderboard");
+    // On its way home, on another network.
+    ask(client, 2, "x-player-id: p3\r\n");
+    ask(client, 1, "");
+    assert_eq!(counted(&gateway), 2.0);
+}
+
+#[test]
+fn the_access_log_tells_whether_a_switch_or_the_budget_took_a_request() {
+    let upstream = Upstream::echo();
+    let files = tempfile::tempdir().expect("a directory");
+    let log = files.path().join("access");
+    let config = route(&upstream, NONE).telemetry("access_log", &format!("{log:?}"));
+    let gateway = Gateway::start(&config);
+    let client = &mut gateway.connect();
+    let last = (0..40)
+        .map(|_| send(client, "/x", (1, "y")))
+        .last()
+        .expect("one");
+    assert_refusal(&last, 503, "killed");
+    let sources = || -> Vec<String> {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        // The last line may still be on its way.
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let sources = lines
+            .filter_map(|line: serde_json::Value| line["kill.source"].as_str().map(str::to_owned));
+        sources.collect()
+    };
+    wait_for("a line", || !sources().is_empty());
+    assert!(sources().iter().all(|source| source == "client-retries"));
+    gateway.write_switches("[kill]\na = \"drop\"\n");
+    wait_for("a line of the switch", || {
+        gateway.get("/z");
+        sources().last().is_some_and(|source| source == "a")
+    });
+}
+
+#[test]
 fn headers_tell_a_retry_on_every_route() {
     let upstream = Upstream::echo();
     let gateway = Gateway::start(&route(&upstream, ""));

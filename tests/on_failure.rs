@@ -393,4 +393,10 @@ fn a_thrown_switch_goes_first_and_the_log_says_what_failed() {
         (&"kill".into(), &"archive".into())
     );
     assert_eq!(first["http.response.status_code"], 200);
+    assert_eq!(first["kill.source"], "on_failure");
+    assert!(
+        lines()
+            .last()
+            .is_some_and(|line| line["kill.source"] == "any")
+    );
 }

@@ -67,6 +67,7 @@ fn write(status: &Value, out: &mut impl Write) -> io::Result<()> {
     errors(&status["switch_errors"], out)?;
     switches(status["switches"].as_array(), out)?;
     breakers(&status["breakers"], out)?;
+    open_breakers(&status["open_breakers"], out)?;
     client_retries(&status["client_retries"], out)?;
     endpoints(&status["endpoints"], out)?;
     ledger(&status["ledger"], out)?;
@@ -219,7 +220,25 @@ fn breakers(breakers: &Value, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Most routes whose client retries are named.
+/// Breakers that refuse requests by themselves, a line each.
+fn open_breakers(breakers: &Value, out: &mut impl Write) -> io::Result<()> {
+    let breakers = breakers.as_array().map(Vec::as_slice).unwrap_or_default();
+    for breaker in breakers.iter().take(NAMED) {
+        let text = |key: &str| breaker[key].as_str().unwrap_or("?");
+        let state = match text("state") {
+            "probing" => "probing, or letting traffic come back",
+            state => state,
+        };
+        let (route, upstream) = (text("route"), text("upstream"));
+        writeln!(out, "breaker of {route} to upstream {upstream}: {state}")?;
+    }
+    match breakers.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => writeln!(out, "and {} more", count(more as u64, "breaker")),
+    }
+}
+
+/// Most routes that are named for one thing.
 const NAMED: usize = 5;
 
 /// Routes whose clients send requests again, those with the most first.
@@ -326,6 +345,22 @@ mod tests {
             "clients of r3 send 3.0 requests/s again, 25 % of all"
         );
         assert_eq!(lines[7], "and those of 2 more routes");
+    }
+
+    #[test]
+    fn breakers_that_do_not_pass_are_named() {
+        let breaker =
+            |route: &str, state: &str| json!({ "route": route, "upstream": "u", "state": state });
+        let mut all = vec![breaker("a", "tripped"), breaker("b", "probing")];
+        all.extend((0..NAMED).map(|n| breaker(&format!("r{n}"), "tripped")));
+        let mut out = Vec::new();
+        open_breakers(&Value::Array(all), &mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "breaker of a to upstream u: tripped");
+        let probing = "breaker of b to upstream u: probing, or letting traffic come back";
+        assert_eq!(lines[1], probing);
+        assert_eq!(lines[NAMED], "and 2 more breakers");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the gateway says about its routes: `/api/v1/routes`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use super::figures::{Figures, RouteFigures};
 use super::policies::{PolicyReport, policies};
 use super::status::rfc3339;
 use crate::config::Target;
-use crate::policy::breaker::Forced;
+use crate::policy::breaker::{BreakerPosition, Forced};
 use crate::policy::clause::{Clause, Hand, KillOrder};
 use crate::policy::rules::Rules;
 use crate::policy::share::Share;
@@ -138,6 +139,32 @@ fn breakers<'a>(route: &'a Route, forced: Option<Forced>) -> Vec<BreakerReport<'
         state: route.breaker_position(branch, forced, now).as_str(),
     };
     branches.map(report).collect()
+}
+
+/// A breaker that lets not every request pass, by what it has seen itself.
+#[derive(Debug, Serialize)]
+pub(super) struct OpenBreaker {
+    route: Arc<str>,
+    upstream: Arc<str>,
+    /// `tripped`, or `probing` while a probe is out or traffic comes back.
+    state: &'static str,
+}
+
+/// Those of the snapshot, by route. Breakers that a hand holds are told elsewhere.
+pub(super) fn open_breakers(snapshot: &Snapshot, now: Duration) -> Vec<OpenBreaker> {
+    let routes = snapshot.table.routes.iter().filter(|route| {
+        route.spec.breaker.is_some() && snapshot.board.forced_breaker(route.id).is_none()
+    });
+    let branches = routes.flat_map(|route| route.branches.iter().map(move |b| (route, b)));
+    let open = branches.filter_map(|(route, branch)| {
+        let position = route.breaker_position(branch, None, now);
+        (position != BreakerPosition::Passing).then(|| OpenBreaker {
+            route: Arc::clone(&route.spec.name),
+            upstream: Arc::clone(&branch.upstream.spec.name),
+            state: position.as_str(),
+        })
+    });
+    open.collect()
 }
 
 fn target(target: &Target) -> TargetReport<'_> {

@@ -16,6 +16,7 @@ use super::figures::Figures;
 use super::ledger::Ledger;
 use super::observed::{Observed, observed};
 use super::reports::{FileReport, SwitchReport, switch_reports};
+use super::routes::{OpenBreaker, open_breakers};
 use crate::config::Problem;
 use crate::policy::kill::KillKey;
 use crate::snapshot::{Live, Phase, Snapshot};
@@ -102,6 +103,8 @@ pub struct StatusReport {
     /// `null` until something may archive.
     archive: Option<ArchiveReport>,
     endpoints: Vec<EndpointReport>,
+    /// Breakers that refuse requests by themselves.
+    open_breakers: Vec<OpenBreaker>,
     observed: Observed,
     /// What clients sent again over the last ten seconds, by route.
     client_retries: BTreeMap<String, ClientRetriesReport>,
@@ -246,6 +249,7 @@ impl Status {
             ledger: Ledger::of(live, &snapshot),
             archive,
             endpoints,
+            open_breakers: open_breakers(&snapshot, Clock::uptime(Clock::now())),
             observed,
             client_retries,
             connections: ConnectionsReport {

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::budget::RetryBudgetSpec;
 use super::history::{Addition, History};
-use super::share::Share;
+use super::share::{Share, Sticky};
 pub use keyed::Keys;
 
 /// How long a request is remembered.
@@ -35,13 +35,41 @@ pub struct Request<'a> {
     /// Its route.
     pub route: &'a str,
     /// Who sent it.
-    pub client: IpAddr,
+    pub client: Client<'a>,
     /// Its method.
     pub method: &'a Method,
     /// Path and query.
     pub target: &'a str,
     /// A digest of its body, over all of it; that of nothing where there is none.
     pub body: u64,
+}
+
+/// What tells clients apart: what [`Sticky`] names of their requests.
+#[derive(Clone, Copy, Debug, Hash)]
+pub enum Client<'a> {
+    /// The client's address.
+    Address(IpAddr),
+    /// The value of a header.
+    Named(&'a [u8]),
+}
+
+impl<'a> Client<'a> {
+    /// Who sent a request with these headers. Where each request has a fate of its own, clients
+    /// are their addresses.
+    pub fn of(
+        sticky: &Sticky,
+        headers: &'a HeaderMap,
+        address: impl FnOnce() -> IpAddr,
+    ) -> Client<'a> {
+        let name = match sticky {
+            Sticky::Header(name) => headers.get(name),
+            Sticky::ClientIp | Sticky::Request => None,
+        };
+        match name {
+            Some(value) => Client::Named(value.as_bytes()),
+            None => Client::Address(address()),
+        }
+    }
 }
 
 /// Whether a request was there before.

@@ -88,6 +88,8 @@ pub(crate) async fn absorb(
         return Err(Reason::Internal.into());
     };
     let mode = order.mode;
+    exchange.taken(taken);
+    let snapshot = &exchange.view.snapshot;
     let max = snapshot.route(taken.route).max_body;
     let outcome = match mode {
         Mode::Drop => KillOutcome::Dropped,
@@ -111,6 +113,7 @@ pub(crate) async fn absorb(
 pub(crate) fn missed(exchange: &mut Exchange, taken: Taken) {
     if let Some(order) = taken.order(&exchange.view.snapshot) {
         exchange.killed = Some((order.mode, KillOutcome::Aborted));
+        exchange.taken(taken);
     }
 }
 

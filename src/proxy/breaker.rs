@@ -1,9 +1,11 @@
 //! The breaker between a route and its upstream: asked before the attempts, told how they ended.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::attempt::{Got, Unanswered};
 use super::exchange::Exchange;
+use super::failure::Cause;
 use crate::policy::breaker::{BreakerAsk, BreakerSpec, BreakerVerdict, Forced, Pass};
 use crate::policy::outcome::{FailureStatuses, Outcome};
 use crate::snapshot::{Branch, Route};
@@ -62,28 +64,35 @@ fn refused(retry_after: Duration) -> Unanswered {
 impl Passing<'_> {
     /// Tells the breaker how the request ended.
     pub(super) fn ended(mut self, got: &Result<Got, Unanswered>) {
-        let outcome = match got {
+        let (outcome, cause) = match got {
             Ok(Got::Answer(response)) => {
-                FailureStatuses::default().outcome(response.status().as_u16())
+                let status = response.status();
+                let outcome = FailureStatuses::default().outcome(status.as_u16());
+                (outcome, Some(Cause::Answered(status)))
             }
-            Ok(Got::Killed(_)) => Outcome::Unknown,
-            Err(unanswered) => Outcome::of_reason(unanswered.reason),
+            Ok(Got::Killed(_)) => (Outcome::Unknown, None),
+            Err(unanswered) => {
+                let reason = unanswered.reason;
+                let cause = Some(Cause::Unanswered(reason));
+                (Outcome::of_reason(reason), cause)
+            }
         };
-        self.record(outcome);
+        self.record(outcome, cause);
     }
 
-    fn record(&mut self, outcome: Outcome) {
+    fn record(&mut self, outcome: Outcome, cause: Option<Cause>) {
         let Some(pass) = self.pass.take() else { return };
         let now = Clock::uptime(Clock::now());
         let breaker = &self.branch.state.breaker;
         let change = breaker.record(self.spec, pass, outcome, now);
-        self.route.tell_breaker(self.branch, change);
+        let failure = cause.as_ref().map(|cause| cause as &dyn Display);
+        self.route.tell_breaker(self.branch, change, failure);
         self.route.tell_if_closed(self.branch, self.spec, now);
     }
 }
 
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
-        self.record(Outcome::Unknown);
+        self.record(Outcome::Unknown, None);
     }
 }

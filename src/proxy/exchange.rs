@@ -8,11 +8,12 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Map, Value};
 
+use super::absorb::Taken;
 use super::admission::Permits;
 use super::attempt::Seen;
 use super::correlation;
 use super::displaced::Displaced;
-use super::failure::Cause;
+use super::failure::{self, Cause};
 use super::headers;
 use super::peer::Peer;
 use super::worker::{View, Worker};
@@ -68,6 +69,8 @@ struct LogLine {
     headers: Vec<(String, String)>,
     /// What the upstream did, of a request that was kept instead.
     failure: Option<Cause>,
+    /// What killed it, as records name it; `None` for what was kept because the upstream failed.
+    killer: Option<Arc<str>>,
 }
 
 impl Exchange {
@@ -152,6 +155,13 @@ impl Exchange {
         self.code = code;
     }
 
+    /// Notes for the log what took the request.
+    pub(crate) fn taken(&mut self, taken: Taken) {
+        if let Some(log) = &mut self.log {
+            log.killer = Some(taken.source(&self.view.snapshot));
+        }
+    }
+
     /// Notes for the log why the upstream's answer is not the client's.
     pub(crate) fn failed(&mut self, cause: Cause) {
         if let Some(log) = &mut self.log {
@@ -227,6 +237,7 @@ impl LogLine {
             client: headers::client_ip(request.headers(), peer, trusted),
             headers: context.collect(),
             failure: None,
+            killer: None,
         })
     }
 
@@ -256,6 +267,8 @@ impl LogLine {
         }
         if let Some((mode, _)) = exchange.killed {
             put("mode", mode.as_str().into());
+            let killer = self.killer.as_deref().unwrap_or(failure::SOURCE);
+            put("kill.source", killer.into());
         }
         put("attempts", exchange.attempts.into());
         let branches = exchange

@@ -29,7 +29,7 @@ use crate::upstream::{Lender, RequestBody};
 use crate::vocab::{Reason, RouteId};
 
 /// The name that records give for the switch that kept them.
-const SOURCE: &str = "on_failure";
+pub(super) const SOURCE: &str = "on_failure";
 
 /// What the upstream did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::handle::limits;
 use super::headers::client_ip;
 use super::refusal::Refusal;
 use super::switch;
-use crate::policy::client_retries::{self, ClientRetryVerdict, Seen, marked};
+use crate::policy::client_retries::{self, Client, ClientRetryVerdict, Seen, marked};
 use crate::snapshot::{Repeats, Route};
 use crate::upstream::{BodyFault, BoxError, RequestBody};
 use crate::vocab::{Clock, Reason};
@@ -106,7 +106,9 @@ fn remember(
     let target = request.uri().path_and_query();
     let asked = client_retries::Request {
         route: &route.spec.name,
-        client: client_ip(headers, &exchange.peer, trusted),
+        client: Client::of(&route.spec.kill_switch.sticky, headers, || {
+            client_ip(headers, &exchange.peer, trusted)
+        }),
         method: request.method(),
         target: target.map_or("/", |target| target.as_str()),
         body,

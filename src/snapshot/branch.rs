@@ -1,5 +1,6 @@
 //! A route and one of its upstreams: what the two have seen of each other.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -52,15 +53,21 @@ impl Route {
         position
     }
 
-    /// Logs what the end of a request changed.
-    pub fn tell_breaker(&self, branch: &Branch, change: BreakerChange) {
+    /// Logs what the end of a request changed; `failure` is what became of it, if it failed.
+    pub fn tell_breaker(
+        &self,
+        branch: &Branch,
+        change: BreakerChange,
+        failure: Option<&dyn Display>,
+    ) {
         let (route, upstream) = (&*self.spec.name, &*branch.upstream.spec.name);
         match change {
             BreakerChange::None => {}
             BreakerChange::Tripped { open_for } => {
                 branch.state.returning.store(false, Relaxed);
                 let open_for_ms = open_for.as_millis() as u64;
-                tracing::warn!(route, upstream, open_for_ms, "breaker tripped");
+                let failure = failure.map(tracing::field::display);
+                tracing::warn!(route, upstream, failure, open_for_ms, "breaker tripped");
             }
             BreakerChange::Returning => {
                 branch.state.returning.store(true, Relaxed);

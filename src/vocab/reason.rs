@@ -111,7 +111,7 @@ impl Reason {
         row(Reason::RateLimited, "rate_limited", 429, false, Sent, "the client asks more often than the route allows"),
         row(Reason::Overloaded, "overloaded", 503, false, Sent, "as many requests are in progress as may be"),
         row(Reason::TooManyConnections, "too_many_connections", 503, true, Sent, "the gateway has as many connections as it may"),
-        row(Reason::BreakerOpen, "breaker_open", 503, false, Sent, "the upstream has failed too often lately"),
+        row(Reason::BreakerOpen, "breaker_open", 503, false, Sent, "the route's breaker is tripped"),
         row(Reason::NoEndpoint, "no_endpoint", 503, false, Never, "the upstream has no endpoint"),
         row(Reason::ConnectFailed, "connect_failed", 502, false, Never, "no connection to an endpoint could be made"),
         row(Reason::UpstreamReset, "upstream_reset", 502, false, Never, "the upstream closed before a whole response head"),

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeFrom;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -54,48 +56,56 @@ fn player(number: usize) -> String {
     format!("p{number}")
 }
 
-/// What the players of one route send again and again, one after the other.
+/// What the players of one route send, one after the other.
 struct Script {
-    requests: Vec<Vec<u8>>,
+    method: Method,
+    path: String,
+    host: String,
     pause: Duration,
 }
 
 impl Script {
     fn of(route: &Route, gateway: SocketAddr) -> Script {
         let matches = &route.spec.matches;
-        let method = matches
-            .methods
-            .first()
-            .map_or("GET", |method| method.as_str());
+        let method = matches.methods.first().cloned().unwrap_or(Method::GET);
         let host = match &matches.host {
             Some(host) => host.to_string().replace('*', "demo"),
             None => gateway.to_string(),
-        };
-        let path = sample_path(matches.path.as_str());
-        let body = match method {
-            "POST" | "PUT" | "PATCH" => r#"{"player":"p1","value":42}"#,
-            _ => "",
         };
         let per_second = match route.spec.tier {
             Tier::Core => 40,
             Tier::Standard => 25,
             Tier::Sheddable => 60,
         };
-        let request = |(number, version): (usize, &str)| {
-            let request = format!(
-                "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{PLAYER}: {}\r\n\
-                 x-client-version: {version}\r\ncontent-type: application/json\r\n\
-                 content-length: {}\r\n\r\n{body}",
-                player(number),
-                body.len(),
-            );
-            request.into_bytes()
-        };
-        let players = (1..=PLAYERS).zip(VERSIONS.into_iter().cycle());
         Script {
-            requests: players.map(request).collect(),
+            method,
+            path: sample_path(matches.path.as_str()),
+            host,
             pause: Duration::from_millis(1000 / per_second),
         }
+    }
+
+    /// The request of a turn. Each differs from those before, so that none is taken for one that
+    /// its client sends again.
+    fn request(&self, turn: usize) -> Vec<u8> {
+        let (method, path, host) = (&self.method, &self.path, &self.host);
+        let number = turn % PLAYERS;
+        let version = VERSIONS[number % VERSIONS.len()];
+        let (query, body) = match *method {
+            Method::POST | Method::PUT | Method::PATCH => (
+                String::new(),
+                format!(r#"{{"player":"p1","value":{turn}}}"#),
+            ),
+            _ => (format!("?turn={turn}"), String::new()),
+        };
+        let request = format!(
+            "{method} {path}{query} HTTP/1.1\r\nhost: {host}\r\n{PLAYER}: {}\r\n\
+             x-client-version: {version}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            player(number + 1),
+            body.len(),
+        );
+        request.into_bytes()
     }
 }
 
@@ -114,24 +124,29 @@ fn sample_path(pattern: &str) -> String {
 }
 
 async fn play(script: Script, gateway: SocketAddr, live: Arc<Live>) {
+    let mut turns = 0..;
     while live.phase() == Phase::Serving {
-        if let Err(error) = converse(&script, gateway, &live).await {
+        if let Err(error) = converse((&script, &mut turns), gateway, &live).await {
             tracing::debug!(%error, "a demo client's connection ended");
         }
         tokio::time::sleep(RECONNECT).await;
     }
 }
 
-async fn converse(script: &Script, gateway: SocketAddr, live: &Live) -> io::Result<()> {
+async fn converse(
+    (script, turns): (&Script, &mut RangeFrom<usize>),
+    gateway: SocketAddr,
+    live: &Live,
+) -> io::Result<()> {
     let mut stream = TcpStream::connect(gateway).await?;
     stream.set_nodelay(true)?;
     let mut ticks = tokio::time::interval(script.pause);
-    for request in script.requests.iter().cycle() {
+    for turn in turns {
         if live.phase() != Phase::Serving {
             break;
         }
         ticks.tick().await;
-        stream.write_all(request).await?;
+        stream.write_all(&script.request(turn)).await?;
         read_answer(&mut stream).await?;
     }
     Ok(())
@@ -182,6 +197,21 @@ mod tests {
         let taken = (1..=PLAYERS).filter(|n| half.takes(hash(player(*n).as_bytes())));
         let taken = taken.count();
         assert!((40..=60).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn no_request_is_sent_twice() {
+        for method in [Method::GET, Method::POST] {
+            let script = Script {
+                method,
+                path: "/x".to_owned(),
+                host: "t".to_owned(),
+                pause: Duration::ZERO,
+            };
+            let all: std::collections::HashSet<Vec<u8>> =
+                (0..3 * PLAYERS).map(|turn| script.request(turn)).collect();
+            assert_eq!(all.len(), 3 * PLAYERS);
+        }
     }
 
     #[test]

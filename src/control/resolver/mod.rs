@@ -204,7 +204,9 @@ fn told(upstream: &Upstream, origin: &Origin, answer: Result<Answer, LookupError
     let mut resolution = origin.resolution();
     match answer {
         Ok(answer) => {
-            let before = origin.endpoints().len();
+            // A name without an answer has one endpoint, which has no address.
+            let known = origin.endpoints();
+            let before = known.iter().filter(|e| e.address().is_some()).count();
             let change = origin.found(&answer.targets, now);
             if change != Change::None {
                 upstream.gather();

@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use crate::policy::budget::RetryBudgetSpec;
 use crate::policy::client_retries::{
-    ClientRetries, ClientRetryVerdict, MEMORY, Recent, Request, Seen, is_looked_at, marked,
+    Client, ClientRetries, ClientRetryVerdict, MEMORY, Recent, Request, Seen, is_looked_at, marked,
 };
 use crate::policy::share::Share;
 
 fn request(body: u64) -> Request<'static> {
     Request {
         route: "stats",
-        client: "192.0.2.7".parse().unwrap(),
+        client: Client::Address("192.0.2.7".parse().unwrap()),
         method: &Method::POST,
         target: "/v1/stats/7?full=1",
         body,
@@ -50,7 +50,11 @@ fn whatever_differs_makes_another_request() {
             ..base
         },
         Request {
-            client: "192.0.2.8".parse().unwrap(),
+            client: Client::Address("192.0.2.8".parse().unwrap()),
+            ..base
+        },
+        Request {
+            client: Client::Named(b"192.0.2.7"),
             ..base
         },
         Request {
