@@ -234,7 +234,7 @@ fn open_breakers(breakers: &Value, out: &mut impl Write) -> io::Result<()> {
     }
     match breakers.len().saturating_sub(NAMED) {
         0 => Ok(()),
-        more => writeln!(out, "and {} more", count(more as u64, "breaker")),
+        more => writeln!(out, "and {more} more breakers"),
     }
 }
 
