@@ -112,7 +112,7 @@ fn it_probes_and_lets_traffic_come_back() {
     assert!(all());
     assert_eq!(gateway.status()["open_breakers"], serde_json::json!([]));
     wait_for("the word of it", || {
-        gateway.events("breaker closed").len() == 1
+        gateway.events("breaker passing").len() == 1
     });
 }
 

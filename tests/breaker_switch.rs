@@ -237,7 +237,7 @@ fn the_commands_keep_the_section_and_its_comments() {
         reason_of(&gateway.get("/a")) == "breaker_open"
     });
     let explained = run_to_exit(&["--config", &dir, "explain", "GET", "/a"]);
-    let refused = "then      refused with 503 breaker_open: the breaker is held tripped by hand";
+    let refused = "then      refused with 503 breaker_open: [breaker] holds its breaker tripped";
     assert!(explained.output.contains(refused), "{}", explained.output);
     let status = run_to_exit(&["--config", &dir, "status", "--admin", &admin]);
     assert!(

@@ -87,7 +87,7 @@ impl Route {
             && state.breaker.position(spec, None, now) == BreakerPosition::Passing;
         if closed && state.returning.swap(false, Relaxed) {
             let (route, upstream) = (&*self.spec.name, &*branch.upstream.spec.name);
-            tracing::info!(route, upstream, "breaker closed");
+            tracing::info!(route, upstream, "breaker passing");
         }
     }
 }

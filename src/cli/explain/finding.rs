@@ -211,21 +211,7 @@ fn otherwise(disk: &Disk, route: &RouteSettings, path: &str, upgrade: bool) -> S
     if upgrade {
         return "refused with 403 upgrade_refused: the route tunnels no other protocol".to_owned();
     }
-    let forced = disk.switches.breakers.entries.get(&route.name);
-    match (forced, &route.target) {
-        (None, _) | (_, Target::Respond(_)) => destination(disk, route, path),
-        (Some(Forced::Tripped), Target::Upstream(_) | Target::Split(_)) => match route.on_failure {
-            OnFailure::Closed => {
-                "refused with 503 breaker_open: the breaker is held tripped by hand"
-            }
-            OnFailure::Open => "kept, as on_failure says: the breaker is held tripped by hand",
-        }
-        .to_owned(),
-        (Some(Forced::Passing), Target::Upstream(_) | Target::Split(_)) => format!(
-            "{}; the breaker is held passing by hand",
-            destination(disk, route, path)
-        ),
-    }
+    destination(disk, route, path)
 }
 
 fn destination(disk: &Disk, route: &RouteSettings, path: &str) -> String {
