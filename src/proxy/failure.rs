@@ -24,6 +24,7 @@ use super::reply::ReplyBody;
 use super::retry;
 use crate::archive as journal;
 use crate::policy::kill::Mode;
+use crate::policy::outcome::Outcome as Ending;
 use crate::telemetry::KillOutcome;
 use crate::upstream::{Lender, RequestBody};
 use crate::vocab::{Reason, RouteId};
@@ -294,27 +295,10 @@ enum Blame {
 }
 
 fn blame(reason: Reason) -> Blame {
-    match reason {
-        Reason::NoEndpoint
-        | Reason::BreakerOpen
-        | Reason::ConnectFailed
-        | Reason::UpstreamReset
-        | Reason::UpstreamInvalid
-        | Reason::UpstreamTimeout => Blame::Upstream,
-        Reason::NoRoute
-        | Reason::MethodNotAllowed
-        | Reason::BadRequest
-        | Reason::HeadTooLarge
-        | Reason::BodyTooLarge
-        | Reason::RequestTimeout
-        | Reason::UpgradeRefused
-        | Reason::RateLimited
-        | Reason::Overloaded
-        | Reason::TooManyConnections
-        | Reason::ArchiveUnavailable
-        | Reason::Killed
-        | Reason::Loop
-        | Reason::Internal => Blame::Others,
+    // Nothing was asked of the upstream in the first two, because of what it did before.
+    match (reason, Ending::of_reason(reason)) {
+        (Reason::NoEndpoint | Reason::BreakerOpen, _) | (_, Ending::Failure) => Blame::Upstream,
+        (_, Ending::Success | Ending::Unknown) => Blame::Others,
     }
 }
 
