@@ -1,11 +1,11 @@
-//! The journal as the gateway sees it: one writer's thread behind a bounded queue.
+//! The journal as the gateway sees it: a bounded queue, behind which `pipeline` works.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -15,18 +15,13 @@ use super::catalog::SegmentInfo;
 use super::desk::{Deliver, Deliveries, Desk, Waiter};
 use super::files::Disk;
 use super::id::SegmentId;
-use super::options::{
-    Answer, Busy, Commit, DirectoryState, Durability, Failed, Limits, Options, Watch,
-};
+use super::options::{Answer, Busy, DirectoryState, Failed, Limits, Options, Watch};
 use super::patient::PatientDisk;
-use super::writer::{Moment, Removal, Shared, Surroundings, Writer};
-use crate::vocab::Clock;
+use super::pipeline::{Taker, moment};
+use super::writer::{Removal, Shared, Surroundings, Writer};
 
 /// How long `close` waits before it tries again to enter a full queue.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
-
-/// The distance of commits in dense traffic, with durability `written`.
-const GATHER: Duration = Duration::from_micros(250);
 
 /// Why no journal could be opened. A directory that cannot be used is no reason: it is left
 /// out and tried again.
@@ -98,7 +93,7 @@ pub struct Journal {
 }
 
 #[derive(Debug)]
-enum Command {
+pub(super) enum Command {
     Store(Box<Waiting>),
     Seal(oneshot::Sender<Option<SegmentId>>),
     Remove(SegmentId, oneshot::Sender<Removal>),
@@ -131,7 +126,6 @@ impl Journal {
             shared: shared.clone(),
             answer_within: options.answer_within,
         };
-        let group_bytes = options.batch_bytes;
         // Where there is but one, nothing is won by giving up on it.
         let disk: Arc<dyn Disk> = match directories {
             1 => disk,
@@ -146,16 +140,11 @@ impl Journal {
             shared,
         };
         let writer = Writer::open(options, around, moment());
-        let worker = Worker {
-            writer,
-            commands,
-            watch,
-            group_bytes,
-            last: None,
-        };
+        let taker = Taker::new(writer, commands, watch);
+        let taker = taker.map_err(OpenError::Thread)?;
         thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || taker.run())
             .map_err(OpenError::Thread)?;
         Ok(journal)
     }
@@ -293,116 +282,6 @@ impl Journal {
             TrySendError::Full(_) => Unheard::Busy,
             TrySendError::Disconnected(_) => Unheard::Closed,
         })
-    }
-}
-
-fn moment() -> Moment {
-    Moment {
-        now: Clock::now(),
-        unix: Clock::unix(),
-    }
-}
-
-/// The writer's thread.
-struct Worker {
-    writer: Writer,
-    commands: Receiver<Command>,
-    watch: Arc<dyn Watch>,
-    group_bytes: u64,
-    /// When the last commit ended.
-    last: Option<Instant>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let mut next = None;
-        loop {
-            let at = moment();
-            self.writer.tick(at);
-            let command = match next.take() {
-                Some(command) => command,
-                None => match self.receive(at) {
-                    Ok(command) => command,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                },
-            };
-            match command {
-                Command::Store(first) => next = self.commit(*first),
-                Command::Seal(done) => {
-                    let _ = done.send(self.writer.seal(moment()));
-                }
-                Command::Remove(segment, done) => {
-                    let _ = done.send(self.writer.remove(segment, moment()));
-                }
-                Command::Adjust(limits) => self.writer.adjust(limits),
-                Command::Close(done) => {
-                    self.writer.seal(moment());
-                    // Its locks too are gone when the caller hears of it.
-                    drop(self);
-                    let _ = done.send(());
-                    return;
-                }
-            }
-        }
-        self.writer.seal(moment());
-    }
-
-    fn receive(&self, at: Moment) -> Result<Command, RecvTimeoutError> {
-        match self.writer.next_tick() {
-            Some(due) => {
-                let wait = due.saturating_duration_since(at.now);
-                self.commands.recv_timeout(wait)
-            }
-            None => self.commands.recv().map_err(RecvTimeoutError::from),
-        }
-    }
-
-    /// Without a sync a commit takes less time than to wake two threads for it. So in dense
-    /// traffic commits keep a distance, and share it; a lone record never waits.
-    fn gather(&self) {
-        match self.writer.durability() {
-            Durability::Fsync => {}
-            Durability::Written => {
-                let since = self
-                    .last
-                    .map(|last| Clock::now().saturating_duration_since(last));
-                let rest = since.and_then(|since| GATHER.checked_sub(since));
-                rest.into_iter().for_each(thread::sleep);
-            }
-        }
-    }
-
-    /// Commits what waits, up to a batch; gives back a command that ended the group.
-    fn commit(&mut self, first: Waiting) -> Option<Command> {
-        self.gather();
-        let mut bytes = first.submission.reservation.bytes();
-        let mut group = vec![first];
-        let mut next = None;
-        while bytes < self.group_bytes {
-            match self.commands.try_recv() {
-                Ok(Command::Store(waiting)) => {
-                    bytes += waiting.submission.reservation.bytes();
-                    group.push(*waiting);
-                }
-                Ok(other) => {
-                    next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        let at = moment();
-        let tally = self.writer.commit(group, at);
-        let end = Clock::now();
-        self.last = Some(end);
-        self.watch.committed(&Commit {
-            took: end.saturating_duration_since(at.now),
-            stored: tally.stored,
-            refused: tally.refused,
-            bytes: tally.bytes,
-        });
-        next
     }
 }
 

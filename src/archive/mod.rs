@@ -1,7 +1,7 @@
 //! Floor 5: the archive. Payloads of killed requests are kept in a local journal.
 //!
-//! `journal` is what the gateway calls. Behind it one thread runs `writer`, which commits
-//! records in groups: many waiting requests share one write and one fsync. `segment` has the
+//! `journal` is what the gateway calls. Behind it the threads of `pipeline` encode records and
+//! have `writer` commit them in groups: many waiting requests share one write and one fsync. `segment` has the
 //! bytes on the disk and the invariants, `recover` what happens at start, `cursor` the way back.
 //! All of it sees the file system through `files`, so that tests put a simulated disk below.
 
@@ -17,6 +17,7 @@ mod id;
 mod journal;
 mod options;
 mod patient;
+mod pipeline;
 mod record;
 mod recover;
 mod redaction;

@@ -53,6 +53,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes that one commit takes from the queue; a longer record goes alone.
     pub batch_bytes: u64,
+    /// Records of one commit from which on, with durability `fsync`, the next batch is encoded
+    /// while one syncs.
+    pub dense: usize,
     /// Records that may wait for the writer.
     pub queue: usize,
     /// How long a submitter waits, at most.
@@ -78,6 +81,7 @@ impl Options {
             },
             segment_bytes: 64 << 20,
             batch_bytes: 4 << 20,
+            dense: 8,
             queue: 8192,
             answer_within: Duration::from_secs(5),
             patience: Duration::from_secs(3),

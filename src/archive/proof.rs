@@ -67,6 +67,7 @@ impl Trial {
         options.copies = 1 + dice.below(directories as u64) as usize;
         options.segment_bytes = 600 + dice.below(6000);
         options.batch_bytes = 1024 + dice.below(8192);
+        options.dense = 1 + dice.below(8) as usize;
         options.limits.durability = durability;
         Trial {
             disk: SimDisk::new(seed),

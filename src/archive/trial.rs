@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Version};
 
 use tokio::sync::oneshot;
 
-use super::batch::Waiting;
+use super::batch::{Batch, Waiting};
 use super::desk::Waiter;
 use super::sim::{Leaves, SimDisk};
 use super::writer::{Moment, Shared, Surroundings, Writer};
@@ -238,11 +238,11 @@ impl Bench {
     }
 
     pub(super) fn commit_with(&mut self, bodies: &[usize], quota: u64) -> Vec<Answer> {
-        let mut group = Vec::new();
+        let mut batch = Batch::default();
         let mut answers = Vec::new();
         for body in bodies {
             let (waiter, answer) = oneshot::channel();
-            group.push(Waiting {
+            batch.add(Waiting {
                 submission: Submission {
                     record: record(self.next, *body),
                     redaction: Arc::new(Redaction::default()),
@@ -254,7 +254,7 @@ impl Bench {
             answers.push(answer);
             self.next += 1;
         }
-        self.writer.commit(group, self.at);
+        self.writer.commit(&mut batch, self.at);
         let answers = answers.into_iter();
         answers.map(|mut a| a.try_recv().unwrap()).collect()
     }

@@ -1,6 +1,6 @@
 //! The writer: takes batches of records and answers each once it is decided.
 //!
-//! It is synchronous, reads no clock and runs on one thread. Every call does a bounded number
+//! It is synchronous, reads no clock and belongs to one thread at a time. Every call does a bounded number
 //! of operations on the disk; whatever they give, each waiter gets an answer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::batch::{Added, Batch, Waiting};
+use super::batch::{Batch, Room};
 use super::buffer::Buffer;
 use super::catalog::{Catalog, SegmentInfo};
 use super::desk::Late;
@@ -107,7 +107,6 @@ pub(crate) struct Writer {
     pub(super) ends: BTreeMap<SegmentId, u64>,
     /// Files that could not be sealed, cut or removed when it was due, by directory.
     pub(super) repairs: BTreeSet<(usize, SegmentId)>,
-    batch: Batch,
     /// When it was last told of a route that there is no room for its records.
     told: HashMap<Arc<str>, Instant>,
 }
@@ -128,7 +127,6 @@ impl Writer {
             ended: None,
             ends: BTreeMap::new(),
             repairs: BTreeSet::new(),
-            batch: Batch::default(),
             told: HashMap::new(),
         };
         let all: Vec<usize> = (0..writer.directories.len()).collect();
@@ -142,47 +140,39 @@ impl Writer {
         self.options.limits = limits;
     }
 
-    pub(crate) fn durability(&self) -> Durability {
-        self.options.limits.durability
-    }
-
-    /// Stores a group of records: one write and one sync for each copy.
-    pub(crate) fn commit(&mut self, group: Vec<Waiting>, at: Moment) -> Tally {
-        let mut batch = std::mem::take(&mut self.batch);
-        let mut tally = Tally::default();
+    /// Stores a batch: one write and one sync for each copy. It is empty afterwards.
+    pub(crate) fn commit(&mut self, batch: &mut Batch, at: Moment) -> Tally {
         let shared = self.around.shared.clone();
-        // Nobody else adds to it or takes from it.
-        let before = shared.catalog().bytes();
-        for waiting in group {
-            // Nobody waits any more, and nothing of it was written: then nothing is kept.
-            if waiting.waiter.is_gone() {
-                continue;
-            }
-            let id = self.ids.next(at.unix);
-            let held = |route: &str| shared.catalog().route_bytes(route);
-            let route = waiting.submission.record.route.clone();
-            let added = batch.add(id, waiting, held, |added| self.room(before, &added));
-            if let Err(refusal) = added {
-                tally.refused += 1;
-                self.tell(&route, refusal, at.now);
-            }
+        let room = Room {
+            // Nobody else adds to it or takes from it.
+            before: shared.catalog().bytes(),
+            max_bytes: self.options.limits.max_bytes,
+            copies: self.options.copies as u64,
+        };
+        let held = |route: &str| shared.catalog().route_bytes(route);
+        let refused = batch.admit((&mut self.ids, at.unix), room, held);
+        let mut tally = Tally {
+            refused: batch.take_too_long() + refused.len() as u64,
+            ..Tally::default()
+        };
+        for (route, refusal) in refused {
+            self.tell(&route, refusal, at.now);
         }
         if batch.records() > 0 {
             let (records, bytes) = (batch.records(), batch.bytes());
-            match self.write(&mut batch, at) {
+            match self.write(batch, at) {
                 Ok(()) => {
-                    batch.stored(&self.around.shared.late);
+                    batch.stored(&shared.late);
                     tally.stored += records;
                     tally.bytes = bytes;
                 }
                 Err(refusal) => {
-                    batch.refused(&self.around.shared.late, refusal);
+                    batch.refused(&shared.late, refusal);
                     tally.refused += records;
                 }
             }
         }
         batch.clear(2 * self.options.batch_bytes as usize);
-        self.batch = batch;
         tally
     }
 
@@ -196,19 +186,6 @@ impl Writer {
             self.told.insert(route.clone(), now);
             let route = route.clone();
             self.happened(Event::NoRoom { route, full });
-        }
-    }
-
-    /// Whether `max_bytes` and the route's quota have room for what the batch then holds,
-    /// beside what all files take.
-    fn room(&self, before: u64, added: &Added) -> Result<(), Answer> {
-        let copies = self.options.copies as u64;
-        if before + (added.bytes + HEAD_BYTES) * copies > self.options.limits.max_bytes {
-            Err(Answer::Full(Full::Journal))
-        } else if added.route_before + added.route_bytes * copies > added.quota {
-            Err(Answer::Full(Full::Quota))
-        } else {
-            Ok(())
         }
     }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use tokio::sync::oneshot;
 
+use super::super::batch::Waiting;
 use super::super::desk::Waiter;
 use super::super::segment::{FRAME_HEAD, Kind};
 use super::super::sim::{Chances, Condition, Leaves};
@@ -233,10 +234,9 @@ fn a_withdrawn_record_is_not_written() {
         },
         waiter: Waiter::new(waiter, None),
     };
-    assert_eq!(
-        bench.writer.commit(vec![waiting], bench.at),
-        Tally::default()
-    );
+    let mut batch = Batch::default();
+    batch.add(waiting);
+    assert_eq!(bench.writer.commit(&mut batch, bench.at), Tally::default());
     assert!(bench.files("/0").is_empty());
     assert_eq!(bench.shared.buffer.taken(), 0);
 }
