@@ -305,3 +305,7 @@ pub(super) fn moment() -> Moment {
         unix: Clock::unix(),
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;
