@@ -32,6 +32,8 @@ pub struct BodyLimits {
     pub silence: Duration,
     /// Bytes a second that the client must average from the second `silence` on.
     pub min_rate: u64,
+    /// Longest body that a digest is made of as it passes; 0: of none.
+    pub digested: u32,
 }
 
 enum Source {
@@ -111,7 +113,7 @@ impl RequestBody {
         if self.is_empty() {
             return None;
         }
-        let progress = Arc::new(Progress::new(now));
+        let progress = Arc::new(Progress::digesting(now, limits.digested));
         self.metered = Some(Metered {
             progress: Arc::clone(&progress),
             limits,
@@ -222,8 +224,8 @@ impl Metered {
         }
     }
 
-    fn count(&self, bytes: usize) -> Result<(), BodyFault> {
-        match self.progress.add(bytes as u64) > self.limits.max {
+    fn count(&self, data: &[u8]) -> Result<(), BodyFault> {
+        match self.progress.add(data) > self.limits.max {
             true => Err(BodyFault::TooLarge),
             false => Ok(()),
         }
@@ -274,7 +276,7 @@ impl Body for RequestBody {
             Some(Err(fault)) => Err(fault),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    metered.count(data.len())?;
+                    metered.count(data)?;
                 }
                 // A bare LF after the last chunk makes hyper take what follows for trailers.
                 if frame.trailers_ref().is_some_and(http::HeaderMap::is_empty) {

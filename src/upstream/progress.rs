@@ -1,6 +1,6 @@
 //! How far a request body is, and whom it waits for.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::fault::BodyFault;
@@ -20,6 +20,9 @@ pub struct Progress {
     born: Instant,
     received: AtomicU64,
     since_us: AtomicU64,
+    /// CRC-32C of what was received, as long as it is no more than `digested`.
+    checksum: AtomicU32,
+    digested: u32,
     state: AtomicU8,
 }
 
@@ -35,10 +38,17 @@ impl Progress {
     }
 
     pub(super) fn new(now: Instant) -> Progress {
+        Progress::digesting(now, 0)
+    }
+
+    /// Of a body whose digest is made as it passes, if it is no longer than that.
+    pub(super) fn digesting(now: Instant, digested: u32) -> Progress {
         Progress {
             born: now,
             received: AtomicU64::new(0),
             since_us: AtomicU64::new(0),
+            checksum: AtomicU32::new(0),
+            digested,
             state: AtomicU8::new(FLOWING),
         }
     }
@@ -51,6 +61,15 @@ impl Progress {
     /// Whether the body ended well.
     pub fn done(&self) -> bool {
         self.state.load(Relaxed) == DONE
+    }
+
+    /// A digest of the body, once all of it came, if one was made: its length and its CRC-32C.
+    /// That of nothing is 0.
+    pub fn digest(&self) -> Option<u64> {
+        let received = self.received();
+        let whole = self.done() && received <= u64::from(self.digested);
+        (whole && self.digested > 0)
+            .then(|| received << 32 | u64::from(self.checksum.load(Relaxed)))
     }
 
     /// Why the body failed, if it did.
@@ -71,10 +90,15 @@ impl Progress {
         Waiting::Upstream(self.born + Duration::from_micros(self.since_us.load(Relaxed)))
     }
 
-    /// So many bytes more were received; how many it makes in all.
-    pub(super) fn add(&self, bytes: u64) -> u64 {
-        let received = self.received() + bytes;
+    /// More was received; how many bytes it makes in all.
+    pub(super) fn add(&self, data: &[u8]) -> u64 {
+        let received = self.received() + data.len() as u64;
         self.received.store(received, Relaxed);
+        if received <= u64::from(self.digested) {
+            let before = self.checksum.load(Relaxed);
+            let checksum = crc32c::crc32c_append(before, data);
+            self.checksum.store(checksum, Relaxed);
+        }
         received
     }
 
@@ -98,5 +122,48 @@ impl Progress {
     pub(super) fn fail(&self, fault: BodyFault) -> BodyFault {
         self.set(FAULT + fault as u8);
         fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocab::Clock;
+
+    fn digest(digested: u32, pieces: &[&str]) -> Option<u64> {
+        let progress = Progress::digesting(Clock::now(), digested);
+        for piece in pieces {
+            progress.add(piece.as_bytes());
+            assert_eq!(progress.digest(), None, "not all of it came");
+        }
+        progress.finish();
+        progress.digest()
+    }
+
+    #[test]
+    fn a_body_has_one_digest_in_whatever_pieces_it_comes() {
+        let whole = digest(8, &["onetwo"]);
+        assert!(whole.is_some());
+        assert_eq!(digest(8, &["one", "", "two"]), whole);
+        assert_eq!(digest(6, &["o", "netwo"]), whole);
+        assert_ne!(digest(8, &["onetwO"]), whole);
+        assert_ne!(digest(8, &["onetwo\0"]), whole);
+        assert_eq!(digest(8, &[]), Some(0));
+    }
+
+    #[test]
+    fn one_byte_more_than_is_digested_has_none() {
+        assert_eq!(digest(5, &["onetwo"]), None);
+        assert_eq!(digest(5, &["one", "two"]), None);
+        assert_eq!(digest(0, &["one"]), None);
+        assert_eq!(digest(0, &[]), None);
+    }
+
+    #[test]
+    fn a_body_that_did_not_end_well_has_none() {
+        let progress = Progress::digesting(Clock::now(), 8);
+        progress.add(b"one");
+        progress.fail(BodyFault::Gone);
+        assert_eq!(progress.digest(), None);
     }
 }
