@@ -168,6 +168,10 @@ impl<S: BuildHasher> Recent<S> {
             let words: [u64; PLACES] = std::array::from_fn(|at| places[at].load(SeqCst));
             let known = words.iter().position(|word| word >> TIME_BITS == tag);
             let at = known.unwrap_or_else(|| oldest(&words, unit));
+            if words[at] == word {
+                // Nothing to write: of a storm of one request the workers share the line.
+                return Seen::Again;
+            }
             let written = places[at].compare_exchange(words[at], word, SeqCst, SeqCst);
             let recent = known.is_some() && age(words[at], unit) <= OLDEST;
             match (recent, written) {

@@ -147,9 +147,11 @@ impl Exchange {
             max,
             silence: server.body_timeout,
             min_rate: server.min_body_rate.0,
-            digested: repeated::digested(self.awaited.as_ref()),
         };
         self.progress = body.meter(limits, self.start);
+        if let (Some(progress), Some(awaited)) = (&self.progress, &self.awaited) {
+            awaited.follow(progress);
+        }
     }
 
     /// The counters of the route, or of requests without one.
@@ -170,7 +172,7 @@ impl Exchange {
         self.by = by;
         self.code = code;
         // By now the body has come, as a rule; the response may take long.
-        repeated::settle(self);
+        repeated::recall(self);
     }
 
     /// Notes for the log what took the request.
@@ -188,7 +190,7 @@ impl Exchange {
     }
 
     fn close_books(&mut self, now: Instant) {
-        repeated::settle(self);
+        repeated::recall(self);
         let received = self
             .progress
             .as_ref()

@@ -27,7 +27,7 @@ use super::refusal::Refusal;
 use super::switch;
 use crate::policy::client_retries::{self, Asked, Client, ClientRetryVerdict, Seen, marked};
 use crate::snapshot::{RepeatBudget, Route};
-use crate::upstream::{BodyFault, BoxError, RequestBody};
+use crate::upstream::{BodyFault, BoxError, Progress, RequestBody};
 use crate::vocab::{Clock, Reason};
 
 /// Longest body that is looked at; on a route with a budget it is read whole before the request
@@ -52,13 +52,15 @@ pub(crate) struct Awaited {
     marked: Seen,
 }
 
-/// Longest body that a digest is made of.
-pub(super) fn digested(awaited: Option<&Awaited>) -> u32 {
-    awaited.map_or(0, |_| MOST_READ)
+impl Awaited {
+    /// Has a digest made of the body that comes.
+    pub(super) fn follow(&self, body: &Progress) {
+        body.digest_up_to(MOST_READ);
+    }
 }
 
 /// Counts a request that was sent before, as far as its head tells; if it has a body, the rest is
-/// left to [`settle`].
+/// left to [`recall`].
 #[inline]
 pub(super) fn note(
     exchange: &mut Exchange,
@@ -88,7 +90,7 @@ pub(super) fn note(
 
 /// Looks a request up whose body has come; `None` if that is done already, or cannot be told yet.
 #[inline]
-pub(super) fn settle(exchange: &mut Exchange) -> Option<Seen> {
+pub(super) fn recall(exchange: &mut Exchange) -> Option<Seen> {
     exchange.awaited.as_ref()?;
     let digest = exchange.progress.as_ref()?.digest()?;
     let awaited = exchange.awaited.take()?;
@@ -142,7 +144,7 @@ pub(super) async fn judge(
         if let Some(taken) = switch::ask_again(exchange, request) {
             return Ok(Repeat::Taken(taken));
         }
-        seen = settle(exchange).unwrap_or(seen);
+        seen = recall(exchange).unwrap_or(seen);
     }
     let now = Clock::uptime(exchange.now);
     Ok(match budget.state.admit(Some(&budget.spec), seen, now) {

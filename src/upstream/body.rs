@@ -32,8 +32,6 @@ pub struct BodyLimits {
     pub silence: Duration,
     /// Bytes a second that the client must average from the second `silence` on.
     pub min_rate: u64,
-    /// Longest body that a digest is made of as it passes; 0: of none.
-    pub digested: u32,
 }
 
 enum Source {
@@ -113,7 +111,7 @@ impl RequestBody {
         if self.is_empty() {
             return None;
         }
-        let progress = Arc::new(Progress::digesting(now, limits.digested));
+        let progress = Arc::new(Progress::new(now));
         self.metered = Some(Metered {
             progress: Arc::clone(&progress),
             limits,

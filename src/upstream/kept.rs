@@ -270,7 +270,6 @@ mod tests {
                 max: u64::MAX,
                 silence,
                 min_rate: 1,
-                digested: 0,
             };
             let progress = first.meter(limits, Clock::now()).unwrap();
             let _lender = lent.then(|| first.lend(Box::new(|_| {})));

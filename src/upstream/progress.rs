@@ -20,9 +20,9 @@ pub struct Progress {
     born: Instant,
     received: AtomicU64,
     since_us: AtomicU64,
-    /// CRC-32C of what was received, as long as it is no more than `digested`.
+    /// CRC-32C of what was received, as long as it is no more than `digested` bytes.
     checksum: AtomicU32,
-    digested: u32,
+    digested: AtomicU32,
     state: AtomicU8,
 }
 
@@ -38,17 +38,12 @@ impl Progress {
     }
 
     pub(super) fn new(now: Instant) -> Progress {
-        Progress::digesting(now, 0)
-    }
-
-    /// Of a body whose digest is made as it passes, if it is no longer than that.
-    pub(super) fn digesting(now: Instant, digested: u32) -> Progress {
         Progress {
             born: now,
             received: AtomicU64::new(0),
             since_us: AtomicU64::new(0),
             checksum: AtomicU32::new(0),
-            digested,
+            digested: AtomicU32::new(0),
             state: AtomicU8::new(FLOWING),
         }
     }
@@ -63,13 +58,18 @@ impl Progress {
         self.state.load(Relaxed) == DONE
     }
 
-    /// A digest of the body, once all of it came, if one was made: its length and its CRC-32C.
+    /// Has a digest made of the body as it passes, if it is no longer than `most` bytes. Asked for
+    /// before anything of it is read.
+    pub fn digest_up_to(&self, most: u32) {
+        self.digested.store(most, Relaxed);
+    }
+
+    /// A digest of the body, once all of it came, if one was asked for: its length and its CRC-32C.
     /// That of nothing is 0.
     pub fn digest(&self) -> Option<u64> {
-        let received = self.received();
-        let whole = self.done() && received <= u64::from(self.digested);
-        (whole && self.digested > 0)
-            .then(|| received << 32 | u64::from(self.checksum.load(Relaxed)))
+        let (received, most) = (self.received(), self.digested.load(Relaxed));
+        let made = most > 0 && received <= u64::from(most);
+        (made && self.done()).then(|| received << 32 | u64::from(self.checksum.load(Relaxed)))
     }
 
     /// Why the body failed, if it did.
@@ -94,7 +94,7 @@ impl Progress {
     pub(super) fn add(&self, data: &[u8]) -> u64 {
         let received = self.received() + data.len() as u64;
         self.received.store(received, Relaxed);
-        if received <= u64::from(self.digested) {
+        if received <= u64::from(self.digested.load(Relaxed)) {
             let before = self.checksum.load(Relaxed);
             let checksum = crc32c::crc32c_append(before, data);
             self.checksum.store(checksum, Relaxed);
@@ -131,7 +131,8 @@ mod tests {
     use crate::vocab::Clock;
 
     fn digest(digested: u32, pieces: &[&str]) -> Option<u64> {
-        let progress = Progress::digesting(Clock::now(), digested);
+        let progress = Progress::new(Clock::now());
+        progress.digest_up_to(digested);
         for piece in pieces {
             progress.add(piece.as_bytes());
             assert_eq!(progress.digest(), None, "not all of it came");
@@ -161,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_body_that_did_not_end_well_has_none() {
-        let progress = Progress::digesting(Clock::now(), 8);
+        let progress = Progress::new(Clock::now());
+        progress.digest_up_to(8);
         progress.add(b"one");
         progress.fail(BodyFault::Gone);
         assert_eq!(progress.digest(), None);

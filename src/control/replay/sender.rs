@@ -146,7 +146,6 @@ impl Sender {
             max: u64::MAX,
             silence: self.timeout,
             min_rate: 0,
-            digested: 0,
         };
         let progress = request.body_mut().meter(limits, Clock::now());
         let busy = endpoint.state.begin();
