@@ -1,8 +1,14 @@
 //! Requests that clients send again are counted, on every route. What holds them to a budget is in
 //! `client_retry_budget.rs`.
 
+#[path = "../benches/setup/mod.rs"]
+mod setup;
 mod support;
 
+use std::sync::Arc;
+
+use seawall::proxy::{Worker, serve};
+use seawall::upstream::RequestBody;
 use support::*;
 
 const TOTAL: &str = "seawall_client_retries_total";
@@ -244,6 +250,22 @@ fn a_request_whose_client_has_gone_is_counted_too() {
     drop(client);
     gateway.wait_metric("seawall_requests_total", &gone, 3.0);
     assert_eq!(counted(&gateway), 1.0);
+}
+
+#[tokio::test]
+async fn a_request_is_counted_that_was_dropped_before_its_turn_came() {
+    let route = "[routes.a]\npath = \"/a\"\nrespond = { body = \"pong\" }\n";
+    let live = setup::live(route, "[kill]\n");
+    for _ in 0..3 {
+        let worker = Arc::new(Worker::new(Arc::clone(&live), None));
+        let head = http::Request::get("/a").header("host", "t");
+        let request = head.body(RequestBody::empty()).expect("a request");
+        drop(serve(worker, setup::peer(), request));
+    }
+    let metrics = Metrics::parse(&live.metrics.exposition());
+    let gone = [("route", "a"), ("code", "499")];
+    assert_eq!(metrics.sum("seawall_requests_total", &gone), 3.0);
+    assert_eq!(metrics.one(TOTAL, &[("route", "a")]), 2.0);
 }
 
 #[test]
