@@ -7,12 +7,17 @@
 //! requests than it was made for, so that counts are then too low, never too high; two equal
 //! requests in the same moment on two workers may both count as the first.
 //!
+//! The body comes after the head, in pieces, and nobody waits for it here: what the head says is
+//! kept as one number ([`Recent::asked`]), until the digest of the body is there
+//! ([`Recent::see`]).
+//!
 //! A heartbeat that repeats itself within 30 s is counted too: nothing tells it from a retry.
 
 mod keyed;
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -29,7 +34,7 @@ pub const MEMORY: Duration = Duration::from_secs(30);
 /// The window of [`ClientRetries::share`].
 pub const SHARE_WINDOW: Duration = Duration::from_secs(10);
 
-/// What makes two requests the same.
+/// What makes two requests the same, besides their bodies.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Request<'a> {
     /// Its route.
@@ -40,9 +45,11 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// Path and query.
     pub target: &'a str,
-    /// A digest of its body, over all of it; that of nothing where there is none.
-    pub body: u64,
 }
+
+/// A [`Request`] in one number.
+#[derive(Clone, Copy, Debug, Hash)]
+pub struct Asked(u64);
 
 /// What tells clients apart: what [`Sticky`] names of their requests.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -86,8 +93,17 @@ pub enum Seen {
 pub struct Recent<S = Keys> {
     /// Keyed, so that nobody can send requests that are taken for another's.
     hasher: S,
-    places: Box<[Places]>,
+    pages: Box<[OnceLock<Box<Page>>]>,
+    /// Of the number of a line; there are so many, less one.
+    mask: usize,
 }
+
+/// Lines that are made together when the first of them is needed, so that a gateway with little
+/// to remember holds little.
+#[derive(Debug)]
+struct Page([Places; LINES]);
+
+const LINES: usize = 64;
 
 /// Words of 40 bits of a request's hash, and when it last came, in eighths of a second.
 #[derive(Debug, Default)]
@@ -103,7 +119,8 @@ const UNITS_PER_SECOND: u64 = 8;
 const MOST_TRIES: usize = 4;
 
 impl Recent {
-    /// A table for about that many requests in 30 s: 8 bytes each, rounded up to a power of two.
+    /// A table for about that many requests in 30 s: 8 bytes each, rounded up to a power of two,
+    /// and taken as they come.
     pub fn new(requests: usize) -> Recent {
         Recent::with_hasher(requests, Keys::random())
     }
@@ -115,19 +132,34 @@ impl<S: BuildHasher> Recent<S> {
         let count = requests.div_ceil(PLACES).next_power_of_two();
         Recent {
             hasher,
-            places: (0..count).map(|_| Places::default()).collect(),
+            pages: (0..count.div_ceil(LINES))
+                .map(|_| OnceLock::new())
+                .collect(),
+            mask: count - 1,
         }
     }
 
-    /// The memory that it takes, whatever comes.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&*self.places)
+    /// The memory that it takes at most, whatever comes.
+    pub fn most_bytes(&self) -> usize {
+        self.pages.len() * size_of::<Page>()
     }
 
-    /// Whether the request came lately; from now on it did.
-    pub fn see(&self, request: &Request<'_>, now: Duration) -> Seen {
-        let hash = self.hasher.hash_one(request);
-        let places = &self.places[hash as usize & (self.places.len() - 1)].0;
+    /// The memory that it takes now.
+    pub fn bytes(&self) -> usize {
+        let made = self.pages.iter().filter(|page| page.get().is_some());
+        made.count() * size_of::<Page>()
+    }
+
+    /// What is asked for.
+    pub fn asked(&self, request: &Request<'_>) -> Asked {
+        Asked(self.hasher.hash_one(request))
+    }
+
+    /// Whether the same was asked for lately, with a body of the same digest over all of it (0: of
+    /// nothing); from now on it was.
+    pub fn see(&self, asked: Asked, body: u64, now: Duration) -> Seen {
+        let hash = self.hasher.hash_one((asked, body));
+        let places = &self.line(hash as usize & self.mask).0;
         // The lowest bit set: no request's word is that of an empty place.
         let tag = hash >> TIME_BITS | 1;
         let unit = (now.as_millis() as u64 * UNITS_PER_SECOND / 1_000) & TIME_MASK;
@@ -136,6 +168,10 @@ impl<S: BuildHasher> Recent<S> {
             let words: [u64; PLACES] = std::array::from_fn(|at| places[at].load(SeqCst));
             let known = words.iter().position(|word| word >> TIME_BITS == tag);
             let at = known.unwrap_or_else(|| oldest(&words, unit));
+            if words[at] == word {
+                // Nothing to write: of a storm of one request the workers share the line.
+                return Seen::Again;
+            }
             let written = places[at].compare_exchange(words[at], word, SeqCst, SeqCst);
             let recent = known.is_some() && age(words[at], unit) <= OLDEST;
             match (recent, written) {
@@ -146,6 +182,19 @@ impl<S: BuildHasher> Recent<S> {
             }
         }
         Seen::First
+    }
+
+    fn line(&self, number: usize) -> &Places {
+        let page = &self.pages[number / LINES];
+        let page = match page.get() {
+            Some(page) => page,
+            None => {
+                // Made before it is put there: nobody waits for another who makes it.
+                let new = Box::new(Page(std::array::from_fn(|_| Places::default())));
+                page.get_or_init(|| new)
+            }
+        };
+        &page.0[number % LINES]
     }
 }
 

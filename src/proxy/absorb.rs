@@ -8,7 +8,6 @@ use http::{Request, Response, StatusCode};
 
 use super::archive;
 use super::exchange::Exchange;
-use super::handle::limits;
 use super::headers::X_REQUEST_ID;
 use super::refusal::{CLOSE, NO_STORE, Refusal};
 use super::repeated;
@@ -50,8 +49,8 @@ impl Taken {
         match self.order {
             Order::Switch(at) => snapshot.rules(self.route)?.order(at),
             Order::ClientRetries => {
-                let repeats = snapshot.route(self.route).repeats.as_ref()?;
-                Some(&repeats.budget.as_ref()?.order)
+                let budget = snapshot.route(self.route).repeat_budget.as_ref()?;
+                Some(&budget.order)
             }
         }
     }
@@ -132,8 +131,7 @@ pub(crate) async fn drain(
     if exchange.expects_continue || announced.is_some_and(|bytes| bytes > max) {
         return Ok(Close(true));
     }
-    let limits = limits(&exchange.view, max);
-    exchange.progress = request.body_mut().meter(limits, exchange.start);
+    exchange.meter(request.body_mut(), max);
     match request.body_mut().discard().await {
         Ok(()) => Ok(Close(false)),
         Err(BodyFault::TooLarge | BodyFault::TooSlow) => Ok(Close(true)),
@@ -162,8 +160,7 @@ pub(crate) async fn settle(
         return Err(Close(true));
     }
     if exchange.progress.is_none() {
-        let limits = limits(&exchange.view, SETTLE_BYTES);
-        exchange.progress = request.body_mut().meter(limits, exchange.start);
+        exchange.meter(request.body_mut(), SETTLE_BYTES);
     }
     request.body_mut().discard().await.map_err(|_| Close(true))
 }

@@ -14,7 +14,6 @@ use http::Request;
 use super::absorb::{self, Close, Taken};
 use super::attempt::Seen;
 use super::exchange::Exchange;
-use super::handle::limits;
 use super::record::{self, Note};
 use super::refusal::Refusal;
 use crate::archive::{Answer, Busy, Desk, Failed, Journal, Record, Reservation, Submission};
@@ -49,9 +48,7 @@ pub(crate) async fn keep(
     let Some((journal, Ok(reservation))) = room else {
         return without_room(exchange, request, (route.spec.kill_switch.when_full, order)).await;
     };
-    exchange.progress = request
-        .body_mut()
-        .meter(limits(&exchange.view, route.max_body), exchange.start);
+    exchange.meter(request.body_mut(), route.max_body);
     let mut reading = Reading::new(reservation, announced);
     match reading.read(request.body_mut()).await {
         Ok(()) => {}

@@ -16,11 +16,12 @@ use super::displaced::Displaced;
 use super::failure::{self, Cause};
 use super::headers;
 use super::peer::Peer;
+use super::repeated::{self, Awaited};
 use super::worker::{View, Worker};
 use crate::policy::kill::Mode;
 use crate::snapshot::Phase;
 use crate::telemetry::{KillOutcome, LineSink, RouteMetrics};
-use crate::upstream::{Progress, RequestBody};
+use crate::upstream::{BodyLimits, Progress, RequestBody};
 use crate::vocab::{By, Clock, Reason, RouteId};
 
 /// One request, from its head to the end of its response.
@@ -40,6 +41,8 @@ pub(crate) struct Exchange {
     pub(crate) reason: Option<Reason>,
     pub(crate) killed: Option<(Mode, KillOutcome)>,
     pub(crate) progress: Option<Arc<Progress>>,
+    /// What is left to know of it, when its body has come, to tell whether it came before.
+    pub(super) awaited: Option<Awaited>,
     /// The client waits for 100 Continue: nothing of the body was sent yet.
     pub(crate) expects_continue: bool,
     /// What the client sent of what the upstream gets otherwise.
@@ -103,6 +106,7 @@ impl Exchange {
             reason: None,
             killed: None,
             progress: None,
+            awaited: None,
             expects_continue: false,
             displaced: Displaced::default(),
             permits: Permits::default(),
@@ -136,6 +140,20 @@ impl Exchange {
         self.route = Some(route);
     }
 
+    /// Holds the body to the timers of the server and to `max` bytes.
+    pub(crate) fn meter(&mut self, body: &mut RequestBody, max: u64) {
+        let server = &self.view.snapshot.settings().server;
+        let limits = BodyLimits {
+            max,
+            silence: server.body_timeout,
+            min_rate: server.min_body_rate.0,
+        };
+        self.progress = body.meter(limits, self.start);
+        if let (Some(progress), Some(awaited)) = (&self.progress, &self.awaited) {
+            awaited.follow(progress);
+        }
+    }
+
     /// The counters of the route, or of requests without one.
     pub(crate) fn metrics(&self) -> &RouteMetrics {
         match self.route {
@@ -153,6 +171,8 @@ impl Exchange {
     pub(crate) fn answered(&mut self, by: By, code: u16) {
         self.by = by;
         self.code = code;
+        // By now the body has come, as a rule; the response may take long.
+        repeated::recall(self);
     }
 
     /// Notes for the log what took the request.
@@ -170,6 +190,7 @@ impl Exchange {
     }
 
     fn close_books(&mut self, now: Instant) {
+        repeated::recall(self);
         let received = self
             .progress
             .as_ref()

@@ -24,7 +24,7 @@ use super::worker::{View, Worker};
 use crate::config::{HostRewrite, OnFailure, RespondSpec, Target};
 use crate::matching::Lookup;
 use crate::snapshot::Route;
-use crate::upstream::{BodyLimits, RequestBody};
+use crate::upstream::RequestBody;
 use crate::vocab::{By, Reason, RouteId};
 
 /// Walks one request. Never fails: what goes wrong is an answer too.
@@ -74,17 +74,16 @@ async fn walk(
             .await
             .map(Answer::Absorbed);
     }
-    match &route.repeats {
-        None if !facts.seen.attempts => {}
-        None => repeated::count_marked(exchange, request.headers()),
-        Some(repeats) => match repeated::judge(exchange, request, (route, repeats)).await? {
+    let seen = repeated::note(exchange, request, (route, &facts));
+    if let Some(budget) = &route.repeat_budget {
+        match repeated::judge(exchange, request, (route, budget, seen)).await? {
             Repeat::GoesOn => {}
             Repeat::Taken(taken) => {
                 return absorb::absorb(exchange, request, taken)
                     .await
                     .map(Answer::Absorbed);
             }
-        },
+        }
     }
     match admission::admit(exchange, request, route).await? {
         Admission::Admitted => {}
@@ -123,14 +122,18 @@ async fn walk(
 pub(super) fn missed(worker: &Arc<Worker>, peer: &Arc<Peer>, request: &Request<RequestBody>) {
     let mut exchange = Exchange::begin(worker, peer, request);
     let view = Arc::clone(&exchange.view);
-    let found = examine::examine(request).map_err(Refusal::from);
-    let Ok(target) = found.and_then(|_| find(&view, request)) else {
+    let Ok(facts) = examine::examine(request) else {
+        return;
+    };
+    let Ok(target) = find(&view, request) else {
         return;
     };
     exchange.enter(target.route);
-    observe::note(&exchange, request, view.snapshot.route(target.route));
-    if let Some(taken) = switch::ask(&exchange, request, target.route) {
-        absorb::missed(&mut exchange, taken);
+    let route = view.snapshot.route(target.route);
+    observe::note(&exchange, request, route);
+    match switch::ask(&exchange, request, target.route) {
+        Some(taken) => absorb::missed(&mut exchange, taken),
+        None => _ = repeated::note(&mut exchange, request, (route, &facts)),
     }
 }
 
@@ -168,18 +171,8 @@ pub(super) fn bound_body(
     if body.announced().is_some_and(|bytes| bytes > route.max_body) {
         return Err(Reason::BodyTooLarge.into());
     }
-    let limits = limits(&exchange.view, route.max_body);
-    exchange.progress = body.meter(limits, exchange.start);
+    exchange.meter(body, route.max_body);
     Ok(())
-}
-
-pub(crate) fn limits(view: &View, max: u64) -> BodyLimits {
-    let server = &view.snapshot.settings().server;
-    BodyLimits {
-        max,
-        silence: server.body_timeout,
-        min_rate: server.min_body_rate.0,
-    }
 }
 
 /// Makes the request the one that the upstream gets.

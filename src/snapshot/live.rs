@@ -1,7 +1,7 @@
 //! The published snapshot and the phase of the process: what server and control share.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
@@ -25,7 +25,7 @@ pub enum Phase {
     Forced = 3,
 }
 
-/// Requests that are remembered at most: 8 MiB, for 35,000 a second.
+/// Requests that are remembered at most: up to 8 MiB, for 35,000 a second.
 const REMEMBERED: usize = 1 << 20;
 
 /// The one published snapshot.
@@ -43,8 +43,8 @@ pub struct Live {
     phase: watch::Sender<Phase>,
     phase_now: AtomicU8,
     workers: AtomicUsize,
-    /// The requests of the last half a minute, once a route wants them remembered.
-    recent: OnceLock<Recent>,
+    /// The requests of the last half a minute, of all routes.
+    pub recent: Recent,
     /// Where mode `archive` keeps payloads.
     pub archive: Archive,
     /// Everything counted.
@@ -56,7 +56,7 @@ impl Live {
     pub fn new(first: Snapshot, metrics: Arc<GatewayMetrics>) -> Live {
         announce(&first, &metrics);
         first.table.adopt_limits();
-        let live = Live {
+        Live {
             current: ArcSwap::from_pointee(first),
             generation: AtomicU64::new(1),
             changes: Notify::new(),
@@ -64,24 +64,9 @@ impl Live {
             phase: watch::Sender::new(Phase::Serving),
             phase_now: AtomicU8::new(Phase::Serving as u8),
             workers: AtomicUsize::new(0),
-            recent: OnceLock::new(),
+            recent: Recent::new(REMEMBERED),
             archive: Archive::default(),
             metrics,
-        };
-        live.remember(&live.load());
-        live
-    }
-
-    /// The requests of the last half a minute, if a route wants them remembered.
-    pub fn recent(&self) -> Option<&Recent> {
-        self.recent.get()
-    }
-
-    /// Makes room for them before the first request asks.
-    fn remember(&self, snapshot: &Snapshot) {
-        let mut routes = snapshot.table.routes.iter();
-        if routes.any(|route| route.repeats.is_some()) {
-            self.recent.get_or_init(|| Recent::new(REMEMBERED));
         }
     }
 
@@ -103,7 +88,6 @@ impl Live {
     /// Publishes; workers see it with their next request.
     pub fn publish(&self, next: Snapshot) {
         announce(&next, &self.metrics);
-        self.remember(&next);
         let table = Arc::clone(&next.table);
         let before = self.current.swap(Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);

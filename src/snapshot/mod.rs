@@ -12,7 +12,7 @@ pub use archive::{Archive, Opened};
 pub use board::{Before, Board, Thrown};
 pub use branch::{Branch, BranchState};
 pub use live::{Live, Phase};
-pub use repeats::{RepeatBudget, Repeats};
+pub use repeats::RepeatBudget;
 pub use route::{Route, RouteTable};
 pub use state::{RouteRate, RouteState, Tell};
 

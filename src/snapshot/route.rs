@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Repeats;
+use super::RepeatBudget;
 use super::branch::Branch;
 use super::state::{RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
@@ -43,9 +43,8 @@ pub struct Route {
     pub rate: Option<RouteRate>,
     /// What is known of its requests; shared likewise.
     pub state: Arc<RouteState>,
-    /// What it does about requests that its clients send again; `None`: it counts those whose
-    /// headers say so.
-    pub repeats: Option<Box<Repeats>>,
+    /// How many of the requests that its clients send again may go on; `None`: all of them.
+    pub repeat_budget: Option<Box<RepeatBudget>>,
     /// Where it goes: several for a route with `split`, none for one with `respond`.
     pub branches: Vec<Branch>,
     /// Which of them takes a client; empty where there is no choice.
@@ -192,7 +191,7 @@ fn compile_route(
             || Arc::new(RouteState::new(spec)),
             |route| Arc::clone(&route.state),
         ),
-        repeats: Repeats::compile(spec, before),
+        repeat_budget: RepeatBudget::compile(spec, before),
         branches,
         portions,
         max_body: spec.max_body.map_or(u64::MAX, |size| size.0),

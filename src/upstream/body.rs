@@ -222,8 +222,8 @@ impl Metered {
         }
     }
 
-    fn count(&self, bytes: usize) -> Result<(), BodyFault> {
-        match self.progress.add(bytes as u64) > self.limits.max {
+    fn count(&self, data: &[u8]) -> Result<(), BodyFault> {
+        match self.progress.add(data) > self.limits.max {
             true => Err(BodyFault::TooLarge),
             false => Ok(()),
         }
@@ -274,7 +274,7 @@ impl Body for RequestBody {
             Some(Err(fault)) => Err(fault),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    metered.count(data.len())?;
+                    metered.count(data)?;
                 }
                 // A bare LF after the last chunk makes hyper take what follows for trailers.
                 if frame.trailers_ref().is_some_and(http::HeaderMap::is_empty) {

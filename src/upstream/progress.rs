@@ -1,6 +1,6 @@
 //! How far a request body is, and whom it waits for.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::fault::BodyFault;
@@ -20,6 +20,9 @@ pub struct Progress {
     born: Instant,
     received: AtomicU64,
     since_us: AtomicU64,
+    /// CRC-32C of what was received, as long as it is no more than `digested` bytes.
+    checksum: AtomicU32,
+    digested: AtomicU32,
     state: AtomicU8,
 }
 
@@ -39,6 +42,8 @@ impl Progress {
             born: now,
             received: AtomicU64::new(0),
             since_us: AtomicU64::new(0),
+            checksum: AtomicU32::new(0),
+            digested: AtomicU32::new(0),
             state: AtomicU8::new(FLOWING),
         }
     }
@@ -51,6 +56,20 @@ impl Progress {
     /// Whether the body ended well.
     pub fn done(&self) -> bool {
         self.state.load(Relaxed) == DONE
+    }
+
+    /// Has a digest made of the body as it passes, if it is no longer than `most` bytes. Asked for
+    /// before anything of it is read.
+    pub fn digest_up_to(&self, most: u32) {
+        self.digested.store(most, Relaxed);
+    }
+
+    /// A digest of the body, once all of it came, if one was asked for: its length and its CRC-32C.
+    /// That of nothing is 0.
+    pub fn digest(&self) -> Option<u64> {
+        let (received, most) = (self.received(), self.digested.load(Relaxed));
+        let made = most > 0 && received <= u64::from(most);
+        (made && self.done()).then(|| received << 32 | u64::from(self.checksum.load(Relaxed)))
     }
 
     /// Why the body failed, if it did.
@@ -71,10 +90,15 @@ impl Progress {
         Waiting::Upstream(self.born + Duration::from_micros(self.since_us.load(Relaxed)))
     }
 
-    /// So many bytes more were received; how many it makes in all.
-    pub(super) fn add(&self, bytes: u64) -> u64 {
-        let received = self.received() + bytes;
+    /// More was received; how many bytes it makes in all.
+    pub(super) fn add(&self, data: &[u8]) -> u64 {
+        let received = self.received() + data.len() as u64;
         self.received.store(received, Relaxed);
+        if received <= u64::from(self.digested.load(Relaxed)) {
+            let before = self.checksum.load(Relaxed);
+            let checksum = crc32c::crc32c_append(before, data);
+            self.checksum.store(checksum, Relaxed);
+        }
         received
     }
 
@@ -98,5 +122,50 @@ impl Progress {
     pub(super) fn fail(&self, fault: BodyFault) -> BodyFault {
         self.set(FAULT + fault as u8);
         fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocab::Clock;
+
+    fn digest(digested: u32, pieces: &[&str]) -> Option<u64> {
+        let progress = Progress::new(Clock::now());
+        progress.digest_up_to(digested);
+        for piece in pieces {
+            progress.add(piece.as_bytes());
+            assert_eq!(progress.digest(), None, "not all of it came");
+        }
+        progress.finish();
+        progress.digest()
+    }
+
+    #[test]
+    fn a_body_has_one_digest_in_whatever_pieces_it_comes() {
+        let whole = digest(8, &["onetwo"]);
+        assert!(whole.is_some());
+        assert_eq!(digest(8, &["one", "", "two"]), whole);
+        assert_eq!(digest(6, &["o", "netwo"]), whole);
+        assert_ne!(digest(8, &["onetwO"]), whole);
+        assert_ne!(digest(8, &["onetwo\0"]), whole);
+        assert_eq!(digest(8, &[]), Some(0));
+    }
+
+    #[test]
+    fn one_byte_more_than_is_digested_has_none() {
+        assert_eq!(digest(5, &["onetwo"]), None);
+        assert_eq!(digest(5, &["one", "two"]), None);
+        assert_eq!(digest(0, &["one"]), None);
+        assert_eq!(digest(0, &[]), None);
+    }
+
+    #[test]
+    fn a_body_that_did_not_end_well_has_none() {
+        let progress = Progress::new(Clock::now());
+        progress.digest_up_to(8);
+        progress.add(b"one");
+        progress.fail(BodyFault::Gone);
+        assert_eq!(progress.digest(), None);
     }
 }

@@ -12,14 +12,18 @@ use crate::policy::client_retries::{
 };
 use crate::policy::share::Share;
 
-fn request(body: u64) -> Request<'static> {
+fn request() -> Request<'static> {
     Request {
         route: "stats",
         client: Client::Address("192.0.2.7".parse().unwrap()),
         method: &Method::POST,
         target: "/v1/stats/7?full=1",
-        body,
     }
+}
+
+/// Sees the request with a body of that digest.
+fn see(recent: &Recent, body: u64, now: Duration) -> Seen {
+    recent.see(recent.asked(&request()), body, now)
 }
 
 fn at(ms: u64) -> Duration {
@@ -29,21 +33,20 @@ fn at(ms: u64) -> Duration {
 #[test]
 fn the_same_request_is_recognised_for_half_a_minute() {
     let recent = Recent::new(1_000);
-    let base = request(1);
-    assert_eq!(recent.see(&base, at(1_000)), Seen::First);
-    assert_eq!(recent.see(&base, at(1_000)), Seen::Again);
-    assert_eq!(recent.see(&base, at(31_000)), Seen::Again);
-    assert_eq!(recent.see(&base, at(61_000)), Seen::Again);
-    assert_eq!(recent.see(&base, at(91_500)), Seen::First);
+    assert_eq!(see(&recent, 1, at(1_000)), Seen::First);
+    assert_eq!(see(&recent, 1, at(1_000)), Seen::Again);
+    assert_eq!(see(&recent, 1, at(31_000)), Seen::Again);
+    assert_eq!(see(&recent, 1, at(61_000)), Seen::Again);
+    assert_eq!(see(&recent, 1, at(91_500)), Seen::First);
     // A worker whose reading of the clock is late.
-    assert_eq!(recent.see(&base, at(90_000)), Seen::Again);
+    assert_eq!(see(&recent, 1, at(90_000)), Seen::Again);
 }
 
 #[test]
 fn whatever_differs_makes_another_request() {
     let recent = Recent::new(1_000);
-    let base = request(1);
-    assert_eq!(recent.see(&base, at(0)), Seen::First);
+    let base = request();
+    assert_eq!(see(&recent, 1, at(0)), Seen::First);
     for other in [
         Request {
             route: "other",
@@ -65,29 +68,40 @@ fn whatever_differs_makes_another_request() {
             target: "/v1/stats/7?full=0",
             ..base
         },
-        Request { body: 2, ..base },
     ] {
-        assert_eq!(recent.see(&other, at(0)), Seen::First, "{other:?}");
-        assert_eq!(recent.see(&other, at(0)), Seen::Again, "{other:?}");
+        let asked = recent.asked(&other);
+        assert_eq!(recent.see(asked, 1, at(0)), Seen::First, "{other:?}");
+        assert_eq!(recent.see(asked, 1, at(0)), Seen::Again, "{other:?}");
     }
-    assert_eq!(recent.see(&base, at(0)), Seen::Again);
+    assert_eq!(see(&recent, 2, at(0)), Seen::First);
+    assert_eq!(see(&recent, 0, at(0)), Seen::First);
+    assert_eq!(see(&recent, 1, at(0)), Seen::Again);
 }
 
 #[test]
 fn memory_is_bounded_and_what_was_forgotten_counts_as_first() {
     let recent = Recent::new(1_000);
-    assert_eq!(recent.bytes(), 1_024 * 8);
-    let new = (0..100_000).filter(|body| recent.see(&request(*body), at(0)) == Seen::First);
+    assert_eq!((recent.bytes(), recent.most_bytes()), (0, 1_024 * 8));
+    let new = (0..100_000).filter(|body| see(&recent, *body, at(0)) == Seen::First);
     assert_eq!(new.count(), 100_000);
-    let known = (0..100_000).filter(|body| recent.see(&request(*body), at(0)) == Seen::Again);
+    let known = (0..100_000).filter(|body| see(&recent, *body, at(0)) == Seen::Again);
     assert!(known.count() <= 1_024);
+    assert_eq!(recent.bytes(), recent.most_bytes());
     // At the load it was made for nearly all are known.
     let ample = Recent::new(100_000);
     (0..50_000).for_each(|body| {
-        ample.see(&request(body), at(0));
+        see(&ample, body, at(0));
     });
-    let known = (0..50_000).filter(|body| ample.see(&request(*body), at(0)) == Seen::Again);
+    let known = (0..50_000).filter(|body| see(&ample, *body, at(0)) == Seen::Again);
     assert!(known.count() > 49_000);
+}
+
+#[test]
+fn memory_is_taken_as_requests_come() {
+    let recent = Recent::new(1 << 20);
+    assert_eq!((recent.bytes(), recent.most_bytes()), (0, 8 << 20));
+    (0..1_000).for_each(|_| _ = see(&recent, 1, at(0)));
+    assert_eq!(recent.bytes(), 4_096);
 }
 
 #[test]
@@ -149,7 +163,7 @@ fn equal_requests_on_four_workers_are_first_once() {
             scope.spawn(|| {
                 barrier.wait();
                 for body in 0..10_000 {
-                    if recent.see(&request(body), at(body / 100)) == Seen::First {
+                    if see(&recent, body, at(body / 100)) == Seen::First {
                         first.fetch_add(1, SeqCst);
                     }
                 }
@@ -174,7 +188,7 @@ proptest! {
             now += wait * 125;
             let known = model.insert(body, now).is_some_and(|last| now - last <= MEMORY.as_millis() as u64);
             let wanted = if known { Seen::Again } else { Seen::First };
-            prop_assert_eq!(recent.see(&request(body), at(now)), wanted);
+            prop_assert_eq!(see(&recent, body, at(now)), wanted);
         }
     }
 
@@ -187,7 +201,7 @@ proptest! {
         for (body, wait) in acts {
             now += wait * 125;
             let last: Option<u64> = model.insert(body, now);
-            if recent.see(&request(body), at(now)) == Seen::Again {
+            if see(&recent, body, at(now)) == Seen::Again {
                 prop_assert!(last.is_some_and(|last| now - last <= MEMORY.as_millis() as u64));
             }
         }
