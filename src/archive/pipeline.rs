@@ -264,7 +264,9 @@ impl Taker {
     }
 
     /// Adds a record to what waits. If it is this thread's turn, it adds what else is there, up
-    /// to a batch, and commits it or hands it over; gives back a command that ended the group.
+    /// to a batch, and commits it; but with as many as make traffic dense it gives the turn away at
+    /// once, or all who send would wait for the same commit and none for the next. Gives back a
+    /// command that ended the group.
     fn store(&mut self, first: Waiting) -> Option<Command> {
         let pipeline = Arc::clone(&self.pipeline);
         let full = |intake: &Intake| pipeline.is_full(&intake.batch);
@@ -277,7 +279,11 @@ impl Taker {
         // The other thread has nothing to do with it until it is given the turn.
         self.gather();
         let mut next = None;
-        while !full(&intake) {
+        let enough = match self.durability {
+            Durability::Fsync => self.dense,
+            Durability::Written => usize::MAX,
+        };
+        while !full(&intake) && intake.batch.waiting() < enough {
             match self.commands.try_recv() {
                 Ok(Command::Store(waiting)) => intake.batch.add(*waiting),
                 Ok(other) => {
@@ -287,13 +293,11 @@ impl Taker {
                 Err(_) => break,
             }
         }
-        let dense = intake.batch.waiting() >= self.dense;
-        match self.durability {
-            Durability::Fsync if dense => pipeline.give(intake, Turn::Committer),
-            Durability::Fsync | Durability::Written => {
-                pipeline.commit(intake, &mut self.batch);
-                self.last = Some(Clock::now());
-            }
+        if intake.batch.waiting() >= enough {
+            pipeline.give(intake, Turn::Committer);
+        } else {
+            pipeline.commit(intake, &mut self.batch);
+            self.last = Some(Clock::now());
         }
         next
     }
