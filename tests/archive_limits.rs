@@ -88,6 +88,46 @@ fn without_a_usable_directory_routes_answer_as_configured_until_one_heals() {
 }
 
 #[test]
+fn a_journal_that_is_removed_under_a_gateway_is_no_200_and_is_made_anew() {
+    for whole in [true, false] {
+        let (upstream, shelf) = (Upstream::echo(), Shelf::new());
+        let gateway = Gateway::start(&shelf.used_by(three(&upstream)));
+        let mut client = gateway.connect();
+        assert_killed(&client.ask(post("/usual", "gone")));
+        let directory = shelf.path("a");
+        match whole {
+            true => std::fs::remove_dir_all(&directory).expect("removed"),
+            false => {
+                let files = std::fs::read_dir(&directory).expect("files");
+                let paths = files.map(|file| file.expect("a file").path());
+                let segment = |path: &std::path::PathBuf| path.extension() == Some("seg".as_ref());
+                let segments = paths.filter(segment).map(std::fs::remove_file);
+                assert_eq!(segments.map(|removed| removed.expect("removed")).count(), 1);
+            }
+        }
+        assert_unavailable(&client.ask(post("/usual", "kept by the client")));
+        assert_passed(&client.ask(post("/other", "served")));
+        let mut refused = 1;
+        wait_for("the directory to be used", || {
+            let response = gateway.ask(post("/usual", "kept"));
+            refused += u64::from(response.status == 503);
+            response.status == 200
+        });
+        let bodies: Vec<_> = shelf.records().iter().map(|record| record.body()).collect();
+        assert_eq!(bodies, [b"kept".to_vec()]);
+        assert_ledger(&gateway, &[("archived", 2), ("refused", refused)]);
+        let told = gateway.events("journal directory cannot be used; trying again");
+        let fault = "it, or a segment in it, is not there any more";
+        assert_eq!(told[0]["fault"], fault);
+        let gone = gateway.events(
+            "segments were removed from a journal directory in use; acknowledged records are lost \
+             unless another place has them",
+        );
+        assert_eq!((gone.len(), &gone[0]["records"]), (1, &Value::from(1)));
+    }
+}
+
+#[test]
 fn of_several_directories_the_next_one_is_used() {
     let (upstream, shelf) = (Upstream::echo(), Shelf::new());
     std::fs::write(shelf.path("a"), "").expect("written");

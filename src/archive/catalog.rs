@@ -1,6 +1,6 @@
 //! The segments that the journal has, and what they take.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -142,6 +142,28 @@ impl Catalog {
             info.summary.count_all(ids, route, share);
             *self.routes.entry(route.clone()).or_default() += share.bytes * copies;
         }
+    }
+
+    /// A directory has these segments and no others. How many it should have besides, and how many
+    /// records were in no other directory.
+    pub(crate) fn only(&mut self, directory: &Path, there: &BTreeSet<SegmentId>) -> (u64, u64) {
+        let copied = |info: &&SegmentInfo| {
+            let mut copies = info.copies.iter();
+            !there.contains(&info.id) && copies.any(|copy| *copy.directory == *directory)
+        };
+        let gone: Vec<SegmentId> = self.all().filter(copied).map(|info| info.id).collect();
+        let mut records = 0;
+        for id in &gone {
+            let Some(mut info) = self.take(*id) else {
+                continue;
+            };
+            info.copies.retain(|copy| *copy.directory != *directory);
+            match info.copies.is_empty() {
+                true => records += info.summary.records,
+                false => self.insert(info),
+            }
+        }
+        (gone.len() as u64, records)
     }
 
     pub(crate) fn close(&mut self, id: SegmentId) {

@@ -1,9 +1,11 @@
 //! The file system as the journal uses it, behind a trait: tests put a simulated disk there.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::options::Durability;
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,26 @@ pub trait DiskFile: Send {
     /// # Errors
     /// As the operating system gives them.
     fn length(&self) -> io::Result<u64>;
+
+    /// Whether the file is still found by its name. What is written to one that was removed, or
+    /// whose disk was unmounted, is lost with the last handle, and no write and no sync tells.
+    ///
+    /// # Errors
+    /// `NotFound`: it is not.
+    fn found(&self) -> io::Result<()>;
+
+    /// What follows the last write of a commit: a sync if `durability` asks for it, and a look
+    /// whether the file is [`found`](Self::found).
+    ///
+    /// # Errors
+    /// As `sync_data` and `found`.
+    fn confirm(&mut self, durability: Durability) -> io::Result<()> {
+        match durability {
+            Durability::Fsync => self.sync_data()?,
+            Durability::Written => {}
+        }
+        self.found()
+    }
 }
 
 /// Held while a process owns a directory; released on drop, also by the end of the process.
@@ -136,7 +158,27 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    path: PathBuf,
+    /// Of the file: its device and its number there.
+    identity: (u64, u64),
+}
+
+impl RealFile {
+    fn new(file: File, path: &Path) -> io::Result<RealFile> {
+        let identity = identity(&file.metadata()?);
+        Ok(RealFile {
+            file,
+            path: path.to_owned(),
+            identity,
+        })
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
 
 struct RealLock {
     _file: File,
@@ -146,23 +188,31 @@ impl DirectoryLock for RealLock {}
 
 impl DiskFile for RealFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(into, offset)
+        self.file.read_at(into, offset)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_at(bytes, offset)
+        self.file.write_at(bytes, offset)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn found(&self) -> io::Result<()> {
+        match identity(&fs::metadata(&self.path)?) == self.identity {
+            true => Ok(()),
+            // Another file has the name, or another disk is mounted there.
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 }
 
@@ -209,13 +259,13 @@ impl Disk for RealDisk {
             .create_new(true)
             .mode(0o600)
             .open(path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile::new(file, path)?))
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let write = access == Access::Write;
         let file = OpenOptions::new().read(true).write(write).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile::new(file, path)?))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -253,6 +303,15 @@ mod tests {
             RealDisk.create(&path).err().unwrap().kind(),
             io::ErrorKind::AlreadyExists
         );
+
+        assert!(file.found().is_ok());
+        fs::rename(&path, directory.join("y")).unwrap();
+        let kind = |found: io::Result<()>| found.unwrap_err().kind();
+        assert_eq!(kind(file.found()), io::ErrorKind::NotFound);
+        drop(RealDisk.create(&path).unwrap());
+        assert_eq!(kind(file.found()), io::ErrorKind::NotFound);
+        fs::rename(directory.join("y"), &path).unwrap();
+        assert!(file.confirm(Durability::Fsync).is_ok());
 
         let lock = RealDisk.lock(&directory).unwrap();
         let second = RealDisk.lock(&directory).err().unwrap();

@@ -178,11 +178,24 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// True when what should be there is not.
+    pub(crate) fn is_missing(self) -> bool {
+        match self {
+            Fault::Io { kind, .. } => kind == io::ErrorKind::NotFound,
+            Fault::Full | Fault::Locked => false,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Full => f.write_str("no room left"),
             Fault::Locked => f.write_str("another process uses it"),
+            Fault::Io { .. } if self.is_missing() => {
+                f.write_str("it, or a segment in it, is not there any more")
+            }
             Fault::Io {
                 code: Some(code), ..
             } => io::Error::from_raw_os_error(*code).fmt(f),
@@ -242,6 +255,15 @@ pub enum Event {
         segment: SegmentId,
         /// How many.
         bytes: u64,
+    },
+    /// Somebody removed segments of a directory while it was in use.
+    Gone {
+        /// Where.
+        path: Arc<std::path::Path>,
+        /// How many.
+        segments: u64,
+        /// Records of them that no other directory has. They had been acknowledged.
+        records: u64,
     },
     /// Records are not taken although the disk has room; told once a minute for each route.
     NoRoom {

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::files::{Access, DirectoryLock, Disk, DiskFile};
+use super::options::Durability;
 
 /// Operations and closed files that may wait for a thread.
 const QUEUE: usize = 1024;
@@ -215,6 +216,14 @@ impl DiskFile for PatientFile {
 
     fn length(&self) -> io::Result<u64> {
         self.with(|file| file.length())
+    }
+
+    fn found(&self) -> io::Result<()> {
+        self.with(|file| file.found())
+    }
+
+    fn confirm(&mut self, durability: Durability) -> io::Result<()> {
+        self.with(move |file| file.confirm(durability))
     }
 }
 

@@ -114,6 +114,11 @@ impl DiskFile for HangingFile {
         self.gate.pass(&self.path);
         self.file.length()
     }
+
+    fn found(&self) -> io::Result<()> {
+        self.gate.pass(&self.path);
+        self.file.found()
+    }
 }
 
 /// A journal in `/0` and others, of which `/0` can be made to hang.

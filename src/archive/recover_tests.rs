@@ -49,6 +49,10 @@ impl DiskFile for BadDisk {
     fn length(&self) -> io::Result<u64> {
         Ok(self.bytes.lock().unwrap().len() as u64)
     }
+
+    fn found(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct NoLock;

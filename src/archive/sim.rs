@@ -125,6 +125,21 @@ impl SimDisk {
         }
     }
 
+    /// Somebody removes a directory and all in it. What is open stays open.
+    pub(crate) fn remove_directory(&self, directory: &Path) {
+        let mut world = self.world();
+        world.directories.remove(directory);
+        world.locks.remove(directory);
+    }
+
+    /// Somebody removes a file.
+    pub(crate) fn remove_file(&self, path: &Path) {
+        let mut world = self.world();
+        let directory = world.directories.get_mut(parent(path)).unwrap();
+        directory.names.remove(&name_of(path));
+        directory.durable.remove(&name_of(path));
+    }
+
     pub(crate) fn length_of(&self, path: &Path) -> usize {
         let world = self.world();
         world.inodes[world.inode(path).unwrap()].bytes.len()
@@ -143,6 +158,7 @@ struct SimFile {
     disk: SimDisk,
     inode: usize,
     directory: PathBuf,
+    name: String,
     access: Access,
     life: u64,
 }
@@ -231,6 +247,14 @@ impl DiskFile for SimFile {
         let world = self.world(Kind::Read)?;
         Ok(world.inodes[self.inode].bytes.len() as u64)
     }
+
+    fn found(&self) -> io::Result<()> {
+        let world = self.disk.world();
+        match world.inode(&self.directory.join(&self.name))? == self.inode {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
 }
 
 struct SimLock {
@@ -297,6 +321,7 @@ impl Disk for SimDisk {
             disk: self.clone(),
             inode,
             directory: parent(path).to_owned(),
+            name: name_of(path),
             access: Access::Write,
             life,
         }))
@@ -316,6 +341,7 @@ impl Disk for SimDisk {
             disk: self.clone(),
             inode,
             directory: parent(path).to_owned(),
+            name: name_of(path),
             access,
             life: world.life,
         }))

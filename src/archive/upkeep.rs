@@ -169,12 +169,27 @@ impl Writer {
             }
         }
         for (directory, survey) in surveys {
+            self.miss(directory, &survey);
             for found in &survey.found {
                 self.take_over(directory, found, at);
             }
         }
         if self.directories.iter().all(|d| d.is_taken()) {
             self.ends.clear();
+        }
+    }
+
+    /// Forgets segments of a directory that are not there any more.
+    fn miss(&self, directory: usize, survey: &Survey) {
+        let path = self.directories[directory].path();
+        let there = survey.found.iter().map(|found| found.segment).collect();
+        let (segments, records) = self.around.shared.catalog().only(path, &there);
+        if segments > 0 {
+            self.happened(Event::Gone {
+                path: path.clone(),
+                segments,
+                records,
+            });
         }
     }
 

@@ -244,11 +244,24 @@ impl Writer {
     }
 
     pub(super) fn fail(&mut self, directory: usize, fault: Fault, at: Moment) {
+        if fault.is_missing() {
+            self.let_go(directory, at);
+        }
         if self.directories[directory].fail(fault, at.now) == Fell::Now {
             let path = self.directories[directory].path().clone();
             self.happened(Event::DirectoryFailed { path, fault });
         }
         self.publish();
+    }
+
+    /// A directory, or a file of it, was removed or its disk unmounted. It is taken over anew when it
+    /// is tried again, and locked: the lock that there was may be on a file that is gone.
+    fn let_go(&mut self, directory: usize, at: Moment) {
+        self.directories[directory].release();
+        let mut files = self.active.iter().flat_map(|active| &active.files);
+        if files.any(|(used, _)| *used == directory) {
+            self.close(at);
+        }
     }
 
     pub(super) fn publish(&self) {
@@ -316,11 +329,10 @@ fn append(
     let bytes = batch.stamped(&Frames::of(active.segment), active.end);
     let end = active.end;
     let mut broken = each(active, |_, file| write_all_at(file, end, bytes));
-    if durability == Durability::Written || !broken.is_empty() {
-        return broken;
+    if broken.is_empty() {
+        broken = each(active, |_, file| file.confirm(durability));
     }
-    broken = each(active, |_, file| file.sync_data());
-    if active.entry == Entry::Unsynced && broken.is_empty() {
+    if durability == Durability::Fsync && active.entry == Entry::Unsynced && broken.is_empty() {
         broken = each(active, |directory, _| sync_entry(directory));
         active.entry = Entry::Synced;
     }

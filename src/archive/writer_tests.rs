@@ -101,6 +101,85 @@ fn directories_are_taken_in_order_and_again_once_they_heal() {
 }
 
 #[test]
+fn a_directory_that_is_removed_while_in_use_gets_no_more_records_and_is_made_anew() {
+    let mut bench = Bench::new(options(1));
+    trial::stored(bench.commit(&[10, 10])[0]);
+    bench.disk.remove_directory(Path::new("/0"));
+    let failed = Answer::Failed(Failed::NoDirectory);
+    assert_eq!(bench.commit(&[10, 10]), [failed; 2]);
+    bench.pass(Duration::from_secs(1));
+    trial::stored(bench.commit(&[10])[0]);
+    assert_eq!(bench.content().numbers(), [4]);
+    let gone = |event: &Event| {
+        matches!(
+            event,
+            Event::Gone {
+                segments: 1,
+                records: 2,
+                ..
+            }
+        )
+    };
+    assert!(bench.has_event(gone));
+    let taken = bench.disk.lock(Path::new("/0")).err().unwrap();
+    assert_eq!(taken.kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_segment_that_is_removed_while_in_use_is_missed_and_its_copy_kept() {
+    let mut bench = Bench::new(Options {
+        copies: 2,
+        ..options(2)
+    });
+    trial::stored(bench.commit(&[10])[0]);
+    bench.writer.seal(bench.at);
+    trial::stored(bench.commit(&[10])[0]);
+    let open = bench.files("/0").pop().unwrap();
+    bench.disk.remove_file(&open);
+    let failed = Answer::Failed(Failed::NoDirectory);
+    assert_eq!(bench.commit(&[10]), [failed]);
+    bench.pass(Duration::from_secs(1));
+    trial::stored(bench.commit(&[10])[0]);
+    assert_eq!(bench.content().numbers(), [0, 1, 3]);
+    let gone = |event: &Event| {
+        matches!(
+            event,
+            Event::Gone {
+                segments: 1,
+                records: 0,
+                ..
+            }
+        )
+    };
+    assert!(bench.has_event(gone));
+    let copies = bench
+        .segments()
+        .iter()
+        .map(|info| info.copies.len())
+        .collect::<Vec<_>>();
+    assert_eq!(copies, [2, 1, 2]);
+    let bench = bench.restart(Leaves::Nothing, LATER);
+    assert_eq!(bench.content().numbers(), [0, 1, 3]);
+}
+
+#[test]
+fn another_directory_takes_over_from_one_that_is_removed() {
+    let mut bench = Bench::new(options(2));
+    for _ in 0..2 {
+        trial::stored(bench.commit(&[10])[0]);
+        bench.disk.remove_directory(Path::new("/0"));
+        trial::stored(bench.commit(&[10])[0]);
+        assert_eq!(bench.files("/1").len(), 1);
+        bench.pass(Duration::from_secs(1));
+        bench.writer.seal(bench.at);
+        for info in bench.segments() {
+            bench.writer.remove(info.id, bench.at);
+        }
+    }
+    assert_eq!(bench.shared.catalog().bytes(), 0);
+}
+
+#[test]
 fn with_too_few_directories_for_the_copies_nothing_is_kept() {
     let mut bench = Bench::new(Options {
         copies: 2,

@@ -147,4 +147,8 @@ impl DiskFile for Handle {
     fn length(&self) -> io::Result<u64> {
         self.with(|file| file.length())
     }
+
+    fn found(&self) -> io::Result<()> {
+        self.with(|file| file.found())
+    }
 }

@@ -128,7 +128,8 @@ impl Watch for Told {
                     "seawall: segment {segment} is of a later version ({version}) and left alone"
                 );
             }
-            Event::DirectoryFailed { .. }
+            Event::Gone { .. }
+            | Event::DirectoryFailed { .. }
             | Event::DirectoryHealed { .. }
             | Event::NoRoom { .. }
             | Event::Sealed { .. } => {}

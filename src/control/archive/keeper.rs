@@ -237,6 +237,17 @@ impl Watch for Teller {
                 bytes,
                 "a segment is damaged; its other records are whole"
             ),
+            Event::Gone {
+                path,
+                segments,
+                records,
+            } => tracing::error!(
+                path = %path.display(),
+                segments,
+                records,
+                "segments were removed from a journal directory in use; acknowledged records are lost \
+                 unless another place has them"
+            ),
             Event::NoRoom { route, full } => tracing::error!(
                 %route,
                 %full,
