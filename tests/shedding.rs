@@ -131,6 +131,42 @@ fn core_waits_a_moment_for_a_place() {
 }
 
 #[test]
+fn a_switch_that_is_thrown_takes_core_from_the_line() {
+    let valve = Arc::default();
+    let upstream = valved(&valve);
+    let gateway = Gateway::start(&tiers(&upstream, "1"));
+    let core = [("route", "core")];
+    let in_flight = || gateway.metric("seawall_requests_in_flight", &core);
+    let refused = || gateway.metric("seawall_refusals_total", &core);
+    let mut first = begun(&gateway, "/core/first");
+    upstream.wait_heads(1);
+    // The line is 100 ms long, which a busy machine may miss now and then.
+    wait_for("a request that was killed in line", || {
+        gateway.write_switches("[kill]\ncore = \"off\"\n");
+        wait_for("the route to be back", || {
+            gateway.get("/core/x").status == 503
+        });
+        wait_for("the line to be empty", || in_flight() == 1.0);
+        let before = refused();
+        let mut waiting = begun(&gateway, "/core/waits");
+        wait_for("it to be in line", || {
+            in_flight() == 2.0 || refused() > before
+        });
+        gateway.write_switches("[kill]\ncore = \"drop\"\n");
+        let answer = waiting.read();
+        if answer.status != 200 {
+            assert_refusal(&answer, 503, "overloaded");
+            return false;
+        }
+        assert_killed(&answer);
+        true
+    });
+    assert_eq!(upstream.heads(), 1);
+    valve.open();
+    assert_passed(&first.read());
+}
+
+#[test]
 fn an_attempt_that_times_out_gives_its_place_back() {
     let upstream = Upstream::hanging();
     let keys = "path = \"/{*rest}\"\nupstream = \"u\"\ntimeout = \"100ms\"";
