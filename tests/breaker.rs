@@ -342,3 +342,16 @@ fn a_probe_that_fails_is_not_retried() {
     };
     wait_for("the word of it", || times() == [1000, 2000]);
 }
+
+#[test]
+fn what_is_listed_takes_the_place_of_the_usual_failures() {
+    let (upstream, status) = answering(503);
+    let keys = in_a_row("open_for = \"1h\", on = [500, \"timeout\"]");
+    let gateway = Gateway::start(&config(&upstream, &keys));
+    let mut client = gateway.connect();
+    (0..4).for_each(|_| assert_eq!(client.ask(get("/")).status, 503));
+    assert_eq!(state(&gateway), 0.0);
+    status.store(500, Ordering::SeqCst);
+    (0..3).for_each(|_| assert_eq!(client.ask(get("/")).status, 500));
+    assert_refusal(&client.ask(get("/")), 503, "breaker_open");
+}

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::history::History;
-use super::outcome::Outcome;
+use super::outcome::{Failures, Outcome};
 use super::share::Share;
 pub use position::{BreakerPosition, Forced, ForcedBreakers};
 use word::{MOST_DOUBLINGS, Phase, Standing};
@@ -36,6 +36,8 @@ use word::{MOST_DOUBLINGS, Phase, Standing};
 /// When a breaker trips, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerSpec {
+    /// What of an attempt's ends is a failure.
+    pub on: Failures,
     /// Trips after that many failures in a row; `None`: however many.
     pub consecutive_failures: Option<u32>,
     /// Trips at that share of failures; `None`: at none.
@@ -69,6 +71,7 @@ const PROBE_WAIT: Duration = Duration::from_secs(1);
 impl Default for BreakerSpec {
     fn default() -> BreakerSpec {
         BreakerSpec {
+            on: Failures::default(),
             consecutive_failures: Some(10),
             ratio: Some(RatioSpec {
                 failures: Share::from_percent(50.0).unwrap_or(Share::WHOLE),

@@ -10,7 +10,7 @@ use super::switch;
 use crate::policy::breaker::{
     BreakerAsk, BreakerPosition, BreakerSpec, BreakerVerdict, Forced, Pass,
 };
-use crate::policy::outcome::{FailureStatuses, Outcome};
+use crate::policy::outcome::Outcome;
 use crate::snapshot::{Branch, Route};
 use crate::vocab::{Clock, Reason};
 
@@ -125,8 +125,8 @@ impl Passing<'_> {
     /// Tells the breaker how the attempt ended.
     pub(super) fn ended(mut self, cause: Cause) {
         let outcome = match cause {
-            Cause::Answered(status) => FailureStatuses::default().outcome(status.as_u16()),
-            Cause::Unanswered(reason) => Outcome::of_reason(reason),
+            Cause::Answered(status) => self.spec.on.of_status(status.as_u16()),
+            Cause::Unanswered(reason) => self.spec.on.of_reason(reason),
         };
         self.record(outcome, Some(cause));
     }
