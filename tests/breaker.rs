@@ -182,7 +182,7 @@ fn every_kind_of_failure_counts() {
         (Upstream::answering("nonsense"), ""),
         (nobody, ""),
     ] {
-        let keys = format!("{keys}\n{}", in_a_row("open_for = \"1h\""));
+        let keys = format!("{keys}\nretry = \"off\"\n{}", in_a_row("open_for = \"1h\""));
         let gateway = Gateway::start(&config(&upstream, &keys));
         let mut client = gateway.connect();
         for _ in 0..3 {
@@ -193,7 +193,7 @@ fn every_kind_of_failure_counts() {
 }
 
 #[test]
-fn a_request_that_a_retry_saves_is_no_failure() {
+fn a_retry_that_succeeds_ends_the_failures_in_a_row() {
     let upstream = Upstream::raw(|connection| {
         while let Some(request) = connection.request() {
             if request.header("x-seawall-attempt").is_none() {
@@ -290,4 +290,68 @@ fn a_killed_request_asks_no_breaker() {
         assert_killed(&gateway.get("/"));
         upstream.heads() == heads
     });
+}
+
+/// Retries of 503 that no budget ends.
+const RETRIES: &str = "retry_budget = { min_per_second = 100000 }\n\
+                       retry = { attempts = 10, on = [503], backoff = \"1ms\" }";
+
+#[test]
+fn an_attempt_that_trips_it_is_the_last() {
+    let (upstream, _) = answering(503);
+    let keys = format!("{}\n{RETRIES}", in_a_row("open_for = \"1h\""));
+    let gateway = Gateway::start(&config(&upstream, &keys));
+    let last = gateway.get("/");
+    assert!(last.is_from_upstream());
+    assert_eq!((last.status, &*last.text()), (503, "said"));
+    assert_eq!(upstream.heads(), 3);
+    assert_refusal(&gateway.get("/"), 503, "breaker_open");
+}
+
+#[test]
+fn retries_of_many_requests_end_when_it_trips() {
+    const AT_ONCE: usize = 20;
+    let (upstream, _) = answering(503);
+    let keys = format!("{}\n{RETRIES}", in_a_row("open_for = \"1h\""));
+    let gateway = Gateway::start(&config(&upstream, &keys));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| assert_eq!(gateway.get("/").status, 503));
+        }
+    });
+    // What was on its way when it tripped, and two retries before.
+    let attempts = upstream.heads();
+    assert!((3..=AT_ONCE + 2).contains(&attempts), "{attempts}");
+    let tripped = || gateway.events("breaker tripped").len();
+    wait_for("the word of it", || tripped() == 1);
+}
+
+#[test]
+fn a_probe_that_fails_is_not_retried() {
+    let (upstream, _) = answering(503);
+    let keys = "breaker = { consecutive_failures = 1, open_for = \"1s\" }";
+    let gateway = Gateway::start(&config(&upstream, &format!("{keys}\n{RETRIES}")));
+    gateway.get("/");
+    assert_eq!(upstream.heads(), 1);
+    wait_for("a probe", || gateway.get("/").is_from_upstream());
+    assert_eq!(upstream.heads(), 2);
+    let times = || -> Vec<u64> {
+        let events = gateway.events("breaker tripped");
+        let times = events.iter().map(|event| &event["open_for_ms"]);
+        times.filter_map(serde_json::Value::as_u64).collect()
+    };
+    wait_for("the word of it", || times() == [1000, 2000]);
+}
+
+#[test]
+fn what_is_listed_takes_the_place_of_the_usual_failures() {
+    let (upstream, status) = answering(503);
+    let keys = in_a_row("open_for = \"1h\", on = [500, \"timeout\"]");
+    let gateway = Gateway::start(&config(&upstream, &keys));
+    let mut client = gateway.connect();
+    (0..4).for_each(|_| assert_eq!(client.ask(get("/")).status, 503));
+    assert_eq!(state(&gateway), 0.0);
+    status.store(500, Ordering::SeqCst);
+    (0..3).for_each(|_| assert_eq!(client.ask(get("/")).status, 500));
+    assert_refusal(&client.ask(get("/")), 503, "breaker_open");
 }

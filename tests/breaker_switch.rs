@@ -102,6 +102,52 @@ fn passing_lets_everything_through_although_the_breaker_trips() {
 }
 
 #[test]
+fn passing_lets_retries_through_too() {
+    let upstream = Upstream::closing();
+    let keys = "path = \"/a\"\nupstream = \"u\"\nretry = { attempts = 4, backoff = \"1ms\" }\n\
+                breaker = { consecutive_failures = 1, open_for = \"60s\" }";
+    let config = Config::new().upstream("u", &upstream).route("a", keys);
+    let gateway = Gateway::start(&config.switches("[kill]\n[breaker]\na = \"passing\"\n"));
+    assert_refusal(&gateway.get("/a"), 502, "upstream_reset");
+    assert_eq!(upstream.heads(), 4);
+}
+
+#[test]
+fn a_retry_that_waits_is_not_made_once_its_breaker_is_tripped_by_hand() {
+    // The large one is more than is read before anybody knows who gets it.
+    let bodies = ["busy".repeat(2), "busy".repeat(50_000)];
+    for (body, breaker) in bodies.iter().zip(["breaker = {}", ""]) {
+        let upstream = Upstream::serving({
+            let body = body.clone();
+            move |_| {
+                let length = body.len();
+                let head = "HTTP/1.1 503 Busy\r\nx-from: u\r\nretry-after: 9\r\ncontent-length";
+                format!("{head}: {length}\r\n\r\n{body}").into_bytes()
+            }
+        });
+        let keys = format!(
+            "path = \"/a\"\nupstream = \"u\"\ntimeout = \"60s\"\nretry = {{ on = [503] }}\n{breaker}"
+        );
+        let config = Config::new().upstream("u", &upstream).route("a", &keys);
+        let gateway = Gateway::start(&config);
+        let mut client = gateway.connect();
+        let begun = now();
+        client.send(get("/a"));
+        upstream.wait_heads(1);
+        gateway.write_switches("[kill]\n[breaker]\na = \"tripped\"\n");
+        // It gets the failure that it had, and the connection goes on.
+        let failure = client.read();
+        assert!(begun.elapsed() < Duration::from_secs(9));
+        assert!(failure.is_from_upstream() && failure.whole);
+        assert_eq!((failure.status, failure.text() == *body), (503, true));
+        assert_refusal(&client.ask(get("/a")), 503, "breaker_open");
+        assert_eq!(upstream.heads(), 1);
+        gateway.wait_metric("seawall_upstream_in_flight", &[], 0.0);
+        assert_eq!(gateway.metric("seawall_retries_total", &[]), 0.0);
+    }
+}
+
+#[test]
 fn passing_is_said_outright_and_ends_a_trip_without_a_second() {
     let (_upstream, gateway) = start("[kill]\n[breaker]\na = \"tripped\"\n");
     wait_held(&gateway, "a=tripped");

@@ -108,7 +108,7 @@ fn breaker() {
         r#"[routes.values]
 path = "/a"
 upstream = "up"
-breaker = { consecutive_failures = 0, failure_percent = 0, min_requests = 0, window = "0s", open_for = "0s", ramp = "2d" }
+breaker = { on = ["conect", 505, "5xx", true], consecutive_failures = 0, failure_percent = 0, min_requests = 0, window = "0s", open_for = "0s", ramp = "2d" }
 [routes.words]
 path = "/b"
 upstream = "up"
@@ -125,6 +125,14 @@ breaker = "on"
 path = "/e"
 upstream = "up"
 breaker = { failures = 5 }
+[routes.empty]
+path = "/f"
+upstream = "up"
+breaker = { on = [] }
+[routes.list]
+path = "/g"
+upstream = "up"
+breaker = { on = "500" }
 "#
     ));
 }

@@ -127,7 +127,7 @@ fn routes_show_what_limits_them() {
                   concurrency = { max = 5, queue = 2 }\n\
                   retry = { on = [\"timeout\", 503], backoff = \"0s\" }\n\
                   retry_budget = { percent = 12.5 }\n\
-                  breaker = { failure_percent = \"off\", ramp = \"1s\" }\n\
+                  breaker = { on = [\"timeout\", 500], failure_percent = \"off\", ramp = \"1s\" }\n\
                   auto_kill = { above = \"2000/s\", mode = \"drop\" }\n";
     let structure = route("limits-a", "standard") + limits + &route("limits-b", "core");
     let gateway = Gateway::start(&structure, "[kill]\n");
@@ -143,6 +143,7 @@ fn routes_show_what_limits_them() {
         },
         "retry_budget": { "percent": 12.5, "min_per_second": 1, "window_ms": 10_000 },
         "breaker": {
+            "on": ["timeout", "500"],
             "consecutive_failures": 10, "failure_percent": null, "min_requests": null,
             "window_ms": null, "open_for_ms": 30_000, "ramp_ms": 1000,
         },

@@ -34,7 +34,7 @@ kill_switch = { mode = "archive" }
 rate_limit = { rate = "30/m" }
 concurrency = { max = 200, queue = 100 }
 retry = { attempts = 3 }
-breaker = { failure_percent = "off" }
+breaker = { on = [500, "timeout"], failure_percent = "off" }
 client_retry_budget = { percent = 12.5 }
 "#;
 

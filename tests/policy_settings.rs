@@ -6,6 +6,7 @@ use std::time::Duration;
 use seawall::config::{RouteSettings, Settings, SourceFile, Target, load};
 use seawall::policy::balance::Method;
 use seawall::policy::kill::Mode;
+use seawall::policy::outcome::{Failure, Failures};
 use seawall::policy::rate::RateKey;
 use seawall::policy::retry::{Resend, RetrySpec, Trigger, Triggers};
 use seawall::policy::share::{Share, Sticky};
@@ -78,7 +79,7 @@ rate_limit = { rate = "5/s", key = "route" }
 concurrency = { max = 5, queue = 6 }
 retry = { attempts = 3, on = ["timeout", 503] }
 retry_budget = { percent = 10 }
-breaker = { open_for = "5s", failure_percent = "off" }
+breaker = { open_for = "5s", failure_percent = "off", on = [500] }
 kill_switch = { mode = "drop", restore = "7s" }
 client_retry_budget = { percent = 30 }
 auto_kill = { above = "9/s", hold = "1m" }"#;
@@ -112,6 +113,7 @@ auto_kill = { mode = "archive" }"#,
         (10.0, Duration::from_secs(30))
     );
     let breaker = x.breaker.unwrap();
+    assert_eq!(breaker.on, Failures::new(&[Failure::InternalError]));
     assert_eq!(
         (breaker.ratio, breaker.consecutive_failures),
         (None, Some(10))

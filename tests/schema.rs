@@ -214,7 +214,7 @@ const RIGHT: &[&str] = &[
     "[routes.a]\npath = \"/\"\nrespond = {}\nmethods = [\"PURGE\"]",
     "[routes.a]\npath = \"/\"\nrespond = {}\nheaders = { x = \"1\", y = { present = true } }",
     "[upstreams.a]\nendpoints = [\"http+srv://_a._tcp.b\"]\nbalance = \"hash:header:x\"\nconcurrency = \"adaptive\"",
-    "[defaults]\nrate_limit = { key = \"header:x-a\" }\nretry = { on = [502, \"503\"] }\nbreaker = { failure_percent = \"off\" }",
+    "[defaults]\nrate_limit = { key = \"header:x-a\" }\nretry = { on = [502, \"503\"] }\nbreaker = { on = [500, \"timeout\"], failure_percent = \"off\" }",
     "[kill]",
     "[kill]\nstats = \"drop\"\nmock = \"off\"\nall = \"reject\"\n\"tier:core\" = { mode = \"off\" }",
     "[kill.stats]\nmode = \"drop\"\nstatus = 202\nbody = \"\"\ncontent_type = \"a/b\"",

@@ -12,6 +12,7 @@ use super::value::{
 };
 use crate::policy::breaker::{BreakerSpec, RatioSpec};
 use crate::policy::budget::{LONGEST_WINDOW, RetryBudgetSpec, SHORTEST_WINDOW};
+use crate::policy::outcome::{Failure, Failures};
 use crate::policy::retry::{Resend, RetrySpec, Trigger, Triggers};
 use crate::policy::share::Share;
 use crate::vocab::format_duration;
@@ -87,9 +88,13 @@ fn triggers(cursor: &Cursor<'_>) -> Option<Triggers> {
     Some(Triggers::new(&listed))
 }
 
-/// A failure by name; a status may be written as a number.
 fn trigger(node: &Node<'_>) -> Decoded<Trigger> {
     let names = Trigger::ALL.map(Trigger::as_str);
+    by_name(node, &names, Trigger::from_name)
+}
+
+/// A failure by name; a status may be written as a number.
+fn by_name<T>(node: &Node<'_>, names: &[&str], from_name: fn(&str) -> Option<T>) -> Decoded<T> {
     let number;
     let name = match &node.value {
         Value::Text(text) => text.as_ref(),
@@ -105,9 +110,10 @@ fn trigger(node: &Node<'_>) -> Decoded<Trigger> {
         | Value::Table(_)
         | Value::Broken(_) => "",
     };
-    Trigger::from_name(name).ok_or_else(|| {
+    from_name(name).ok_or_else(|| {
         // A status that is not listed was meant.
-        let hint = node.as_text().and_then(|text| did_you_mean(text, names));
+        let known = names.iter().copied();
+        let hint = node.as_text().and_then(|text| did_you_mean(text, known));
         expected(format_args!("one of {}", names.join(", ")), node).maybe_hint(hint)
     })
 }
@@ -155,6 +161,7 @@ pub(super) fn breaker(route: &Cursor<'_>) -> Option<BreakerSpec> {
     }
     let open_for = cursor.read("open_for", pause(Duration::from_millis(1)));
     Some(BreakerSpec {
+        on: counted(&cursor).unwrap_or(default.on),
         consecutive_failures,
         ratio,
         open_for: open_for.unwrap_or(default.open_for),
@@ -162,6 +169,20 @@ pub(super) fn breaker(route: &Cursor<'_>) -> Option<BreakerSpec> {
             .read("ramp", pause(Duration::ZERO))
             .unwrap_or(default.ramp),
     })
+}
+
+/// What a breaker counts.
+fn counted(cursor: &Cursor<'_>) -> Option<Failures> {
+    const KEY: &str = "on";
+    let names = Failure::ALL.map(Failure::as_str);
+    let failure = |node: &Node<'_>| by_name(node, &names, Failure::from_name);
+    let listed = cursor.read_items(KEY, "a list such as [\"timeout\", \"503\"]", failure)?;
+    if listed.is_empty() && cursor.owns(KEY) {
+        let complaint = Complaint::new("expected at least one failure");
+        let hint = "for no breaker write breaker = \"off\"";
+        cursor.complain(KEY, cursor.place_of(KEY), complaint.hint(hint));
+    }
+    Some(Failures::new(&listed))
 }
 
 /// One of a breaker's two rules.

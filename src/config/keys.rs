@@ -208,6 +208,7 @@ pub(super) const RETRY_BUDGET: Section = &[now("percent"), now("min_per_second")
 
 /// `breaker`.
 pub(super) const BREAKER: Section = &[
+    now("on"),
     now("consecutive_failures"),
     now("failure_percent"),
     now("min_requests"),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::{HostRewrite, RouteSettings};
 use crate::policy::breaker::BreakerSpec;
+use crate::policy::outcome::Failure;
 use crate::policy::rate::{RateKey, RateLimitSpec};
 use crate::policy::retry::{Resend, Trigger};
 use crate::snapshot::Route;
@@ -66,6 +67,7 @@ struct RetryBudgetReport {
 
 #[derive(Debug, Serialize)]
 struct BreakerReport {
+    on: Vec<&'static str>,
     consecutive_failures: Option<u32>,
     failure_percent: Option<f64>,
     min_requests: Option<u32>,
@@ -164,6 +166,7 @@ fn retry(route: &RouteSettings) -> RetryReport {
 
 fn breaker(spec: &BreakerSpec) -> BreakerReport {
     BreakerReport {
+        on: spec.on.listed().map(Failure::as_str).collect(),
         consecutive_failures: spec.consecutive_failures,
         failure_percent: spec.ratio.map(|ratio| ratio.failures.percent()),
         min_requests: spec.ratio.map(|ratio| ratio.min_requests),

@@ -7,6 +7,9 @@
 //! an upstream that has just returned seldom stands all of it at once. A trip on that way back
 //! counts as a probe that failed.
 //!
+//! What it counts and lets through are attempts: a retry asks as a first attempt does, so that it
+//! trips before a request has made all of its attempts.
+//!
 //! All of a breaker's position is one word, changed by compare-and-swap: of many requests that
 //! find the time to probe, one is the probe. Each change of position starts a generation; what
 //! was admitted in an earlier one says nothing about this one.
@@ -25,7 +28,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::history::History;
-use super::outcome::Outcome;
+use super::outcome::{Failures, Outcome};
 use super::share::Share;
 pub use position::{BreakerPosition, Forced, ForcedBreakers};
 use word::{MOST_DOUBLINGS, Phase, Standing};
@@ -33,6 +36,8 @@ use word::{MOST_DOUBLINGS, Phase, Standing};
 /// When a breaker trips, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerSpec {
+    /// What of an attempt's ends is a failure.
+    pub on: Failures,
     /// Trips after that many failures in a row; `None`: however many.
     pub consecutive_failures: Option<u32>,
     /// Trips at that share of failures; `None`: at none.
@@ -66,6 +71,7 @@ const PROBE_WAIT: Duration = Duration::from_secs(1);
 impl Default for BreakerSpec {
     fn default() -> BreakerSpec {
         BreakerSpec {
+            on: Failures::default(),
             consecutive_failures: Some(10),
             ratio: Some(RatioSpec {
                 failures: Share::from_percent(50.0).unwrap_or(Share::WHOLE),
@@ -78,7 +84,7 @@ impl Default for BreakerSpec {
     }
 }
 
-/// What a request brings along.
+/// What an attempt brings along.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerAsk {
     /// Where a hand holds the breaker.
@@ -89,7 +95,7 @@ pub struct BreakerAsk {
     pub random: u64,
 }
 
-/// What the breaker says to a request.
+/// What the breaker says to an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BreakerVerdict {
     /// It goes on; how it ends is reported with the pass.
@@ -101,7 +107,7 @@ pub enum BreakerVerdict {
     },
 }
 
-/// A request that passed. Given back to [`Breaker::record`] whatever became of the request: a
+/// An attempt that passed. Given back to [`Breaker::record`] whatever became of it: a
 /// probe that never reports delays the return by `open_for`.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
@@ -116,7 +122,7 @@ enum Role {
     Probe,
 }
 
-/// What the end of a request changed, for logs.
+/// What the end of an attempt changed, for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerChange {
     /// Nothing.
@@ -148,7 +154,7 @@ impl BreakerSpec {
 }
 
 impl Breaker {
-    /// Whether a request goes on.
+    /// Whether an attempt is made.
     pub fn check(&self, spec: &BreakerSpec, ask: &BreakerAsk) -> BreakerVerdict {
         let mut word = self.word.load(SeqCst);
         loop {
@@ -205,7 +211,7 @@ impl Breaker {
         settled
     }
 
-    /// Takes note of how a request that passed has ended.
+    /// Takes note of how an attempt that passed has ended.
     pub fn record(
         &self,
         spec: &BreakerSpec,

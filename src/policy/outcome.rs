@@ -18,38 +18,146 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Which statuses of 500 to 599 are failures.
+/// A failure that a breaker may count: `breaker.on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailureStatuses(u128);
-
-impl Default for FailureStatuses {
-    fn default() -> FailureStatuses {
-        [502, 503, 504]
-            .into_iter()
-            .fold(FailureStatuses(0), FailureStatuses::with)
-    }
+pub enum Failure {
+    /// No connection could be made.
+    Connect,
+    /// The connection broke before a whole response head, or what came was not HTTP.
+    Reset,
+    /// There was no response head in time.
+    Timeout,
+    /// The upstream answered 500.
+    InternalError,
+    /// The upstream answered 501.
+    NotImplemented,
+    /// The upstream answered 502.
+    BadGateway,
+    /// The upstream answered 503.
+    Unavailable,
+    /// The upstream answered 504.
+    GatewayTimeout,
 }
 
-impl FailureStatuses {
-    /// The same and that one; a status that is not 5xx is never a failure.
-    #[must_use]
-    pub fn with(self, status: u16) -> FailureStatuses {
-        FailureStatuses(self.0 | bit(status))
+impl Failure {
+    /// Every failure, in the order of their bits in [`Failures`].
+    pub const ALL: [Failure; 8] = [
+        Failure::Connect,
+        Failure::Reset,
+        Failure::Timeout,
+        Failure::InternalError,
+        Failure::NotImplemented,
+        Failure::BadGateway,
+        Failure::Unavailable,
+        Failure::GatewayTimeout,
+    ];
+
+    /// The name in configuration; those that `retry.on` has too mean the same there.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Failure::Connect => "connect",
+            Failure::Reset => "reset",
+            Failure::Timeout => "timeout",
+            Failure::InternalError => "500",
+            Failure::NotImplemented => "501",
+            Failure::BadGateway => "502",
+            Failure::Unavailable => "503",
+            Failure::GatewayTimeout => "504",
+        }
     }
 
-    /// What a status says.
-    pub fn outcome(self, status: u16) -> Outcome {
-        match self.0 & bit(status) {
-            0 => Outcome::Success,
-            _ => Outcome::Failure,
+    /// The failure of that name.
+    pub fn from_name(name: &str) -> Option<Failure> {
+        Failure::ALL
+            .into_iter()
+            .find(|failure| failure.as_str() == name)
+    }
+
+    fn of_status(status: u16) -> Option<Failure> {
+        match status {
+            500 => Some(Failure::InternalError),
+            501 => Some(Failure::NotImplemented),
+            502 => Some(Failure::BadGateway),
+            503 => Some(Failure::Unavailable),
+            504 => Some(Failure::GatewayTimeout),
+            _ => None,
+        }
+    }
+
+    fn of_reason(reason: Reason) -> Option<Failure> {
+        match reason {
+            Reason::ConnectFailed => Some(Failure::Connect),
+            Reason::UpstreamReset | Reason::UpstreamInvalid => Some(Failure::Reset),
+            Reason::UpstreamTimeout => Some(Failure::Timeout),
+            Reason::NoRoute
+            | Reason::MethodNotAllowed
+            | Reason::BadRequest
+            | Reason::HeadTooLarge
+            | Reason::BodyTooLarge
+            | Reason::RequestTimeout
+            | Reason::UpgradeRefused
+            | Reason::RateLimited
+            | Reason::Overloaded
+            | Reason::TooManyConnections
+            | Reason::NoEndpoint
+            | Reason::BreakerOpen
+            | Reason::ArchiveUnavailable
+            | Reason::Killed
+            | Reason::Loop
+            | Reason::Internal => None,
         }
     }
 }
 
-fn bit(status: u16) -> u128 {
-    match status {
-        500..=599 => 1 << (status - 500),
-        _ => 0,
+/// The failures that a route's breaker counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures(u8);
+
+impl Default for Failures {
+    fn default() -> Failures {
+        Failures::new(&[
+            Failure::Connect,
+            Failure::Reset,
+            Failure::Timeout,
+            Failure::BadGateway,
+            Failure::Unavailable,
+            Failure::GatewayTimeout,
+        ])
+    }
+}
+
+impl Failures {
+    /// The set of a list.
+    pub fn new(listed: &[Failure]) -> Failures {
+        let bits = listed.iter().map(|failure| 1 << *failure as u8);
+        Failures(bits.fold(0, |set, bit: u8| set | bit))
+    }
+
+    /// Those in the set, in the order of [`Failure::ALL`].
+    pub fn listed(self) -> impl Iterator<Item = Failure> {
+        let held = move |failure: &Failure| self.holds(*failure);
+        Failure::ALL.into_iter().filter(held)
+    }
+
+    fn holds(self, failure: Failure) -> bool {
+        self.0 & 1 << failure as u8 != 0
+    }
+
+    /// What an answer says: one that is not listed is a success.
+    pub fn of_status(self, status: u16) -> Outcome {
+        match Failure::of_status(status) {
+            Some(failure) if self.holds(failure) => Outcome::Failure,
+            Some(_) | None => Outcome::Success,
+        }
+    }
+
+    /// What an attempt without a usable answer says, by the reason the client gets: one that is
+    /// not listed says nothing, because there is no answer to go by.
+    pub fn of_reason(self, reason: Reason) -> Outcome {
+        match Failure::of_reason(reason) {
+            Some(failure) if self.holds(failure) => Outcome::Failure,
+            Some(_) | None => Outcome::Unknown,
+        }
     }
 }
 
@@ -87,16 +195,28 @@ mod tests {
 
     #[test]
     fn the_statuses_of_a_struggling_upstream_are_failures_and_500_if_listed() {
-        let usual = FailureStatuses::default();
+        let usual = Failures::default();
         for status in [502, 503, 504] {
-            assert_eq!(usual.outcome(status), Outcome::Failure);
+            assert_eq!(usual.of_status(status), Outcome::Failure);
         }
         for status in [100, 200, 304, 404, 429, 499, 500, 501, 505, 599, 600, 999] {
-            assert_eq!(usual.outcome(status), Outcome::Success, "{status}");
+            assert_eq!(usual.of_status(status), Outcome::Success, "{status}");
         }
-        assert_eq!(usual.with(500).outcome(500), Outcome::Failure);
-        assert_eq!(usual.with(599).outcome(599), Outcome::Failure);
-        assert_eq!(usual.with(404), usual);
+        let listed = Failures::new(&[Failure::InternalError, Failure::Timeout]);
+        assert_eq!(listed.of_status(500), Outcome::Failure);
+        assert_eq!(listed.of_status(503), Outcome::Success);
+        assert_eq!(listed.of_reason(Reason::UpstreamTimeout), Outcome::Failure);
+        assert_eq!(listed.of_reason(Reason::UpstreamReset), Outcome::Unknown);
+    }
+
+    #[test]
+    fn every_failure_is_known_by_its_name_and_has_a_place_of_its_own() {
+        for (at, failure) in Failure::ALL.into_iter().enumerate() {
+            assert_eq!(Failure::from_name(failure.as_str()), Some(failure));
+            assert_eq!(failure as usize, at);
+            assert!(Failures::new(&[failure]).listed().eq([failure]));
+        }
+        assert!(Failures::new(&Failure::ALL).listed().eq(Failure::ALL));
     }
 
     #[test]
@@ -111,6 +231,8 @@ mod tests {
                 false => Outcome::Unknown,
             };
             assert_eq!(Outcome::of_reason(row.reason), wanted, "{}", row.name);
+            let counted = Failures::default().of_reason(row.reason);
+            assert_eq!(counted, wanted, "{}", row.name);
         }
     }
 }

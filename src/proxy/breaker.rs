@@ -1,17 +1,20 @@
-//! The breaker between a route and its upstream: asked before the attempts, told how they ended.
+//! The breaker between a route and its upstream: asked before each attempt, told how it ended.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::attempt::{Got, Unanswered};
+use super::attempt::Unanswered;
 use super::exchange::Exchange;
 use super::failure::Cause;
-use crate::policy::breaker::{BreakerAsk, BreakerSpec, BreakerVerdict, Forced, Pass};
-use crate::policy::outcome::{FailureStatuses, Outcome};
+use super::switch;
+use crate::policy::breaker::{
+    BreakerAsk, BreakerPosition, BreakerSpec, BreakerVerdict, Forced, Pass,
+};
+use crate::policy::outcome::Outcome;
 use crate::snapshot::{Branch, Route};
 use crate::vocab::{Clock, Reason};
 
-/// A request that the breaker let through. Whatever becomes of it, the breaker is told: on Drop,
+/// An attempt that the breaker let through. Whatever becomes of it, the breaker is told: on Drop,
 /// if its client went away.
 pub(super) struct Passing<'a> {
     route: &'a Route,
@@ -20,7 +23,7 @@ pub(super) struct Passing<'a> {
     pass: Option<Pass>,
 }
 
-/// Asks the breaker. A route without one costs nothing more.
+/// Asks the breaker about the first attempt. A route without one costs nothing more.
 ///
 /// # Errors
 /// `breaker_open`, with the time after which it is worth while to come back.
@@ -29,6 +32,63 @@ pub(super) fn ask<'a>(
     route: &'a Route,
 ) -> Result<Option<Passing<'a>>, Unanswered> {
     let forced = exchange.view.snapshot.board.forced_breaker(route.id);
+    about(exchange, route, (forced, exchange.now))
+}
+
+/// Asks about a retry, after its wait: as any other attempt, and with the hand that holds now.
+///
+/// # Errors
+/// `breaker_open`.
+pub(super) fn ask_again<'a>(
+    exchange: &Exchange,
+    route: &'a Route,
+) -> Result<Option<Passing<'a>>, Unanswered> {
+    about(exchange, route, (by_hand(exchange, route), Clock::now()))
+}
+
+/// Where a hand holds the route's breakers by now. A route that is gone is held by none.
+fn by_hand(exchange: &Exchange, route: &Route) -> Option<Forced> {
+    if !exchange.worker.is_outdated(&exchange.view) {
+        return exchange.view.snapshot.board.forced_breaker(route.id);
+    }
+    let snapshot = &exchange.worker.view().snapshot;
+    let id = switch::successor(&snapshot.table, route)?;
+    snapshot.board.forced_breaker(id)
+}
+
+/// What a breaker means for a retry that is not due yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prospect {
+    /// It may be made, if the breaker lets it through then.
+    Open,
+    /// It would be refused.
+    Closed,
+}
+
+/// Whether a retry is worth its wait. Takes no probe, as asking would.
+pub(super) fn prospect(exchange: &Exchange, route: &Route, now: Instant) -> Prospect {
+    let forced = by_hand(exchange, route);
+    let position = match (&route.spec.breaker, route.branches.get(exchange.branch)) {
+        (Some(spec), Some(branch)) => {
+            let breaker = &branch.state.breaker;
+            breaker.position(spec, forced, Clock::uptime(now))
+        }
+        (None, _) | (_, None) => match forced {
+            Some(Forced::Tripped) => BreakerPosition::Tripped,
+            Some(Forced::Passing) | None => BreakerPosition::Passing,
+        },
+    };
+    match position {
+        BreakerPosition::Tripped => Prospect::Closed,
+        BreakerPosition::Passing | BreakerPosition::Probing => Prospect::Open,
+    }
+}
+
+fn about<'a>(
+    exchange: &Exchange,
+    route: &'a Route,
+    (forced, now): (Option<Forced>, Instant),
+) -> Result<Option<Passing<'a>>, Unanswered> {
     let Some(branch) = route.branches.get(exchange.branch) else {
         return Ok(None);
     };
@@ -40,7 +100,7 @@ pub(super) fn ask<'a>(
     };
     let ask = BreakerAsk {
         forced,
-        now: Clock::uptime(exchange.now),
+        now: Clock::uptime(now),
         random: exchange.worker.random_bits(),
     };
     match branch.state.breaker.check(spec, &ask) {
@@ -62,22 +122,13 @@ fn refused(retry_after: Duration) -> Unanswered {
 }
 
 impl Passing<'_> {
-    /// Tells the breaker how the request ended.
-    pub(super) fn ended(mut self, got: &Result<Got, Unanswered>) {
-        let (outcome, cause) = match got {
-            Ok(Got::Answer(response)) => {
-                let status = response.status();
-                let outcome = FailureStatuses::default().outcome(status.as_u16());
-                (outcome, Some(Cause::Answered(status)))
-            }
-            Ok(Got::Killed(_)) => (Outcome::Unknown, None),
-            Err(unanswered) => {
-                let reason = unanswered.reason;
-                let cause = Some(Cause::Unanswered(reason));
-                (Outcome::of_reason(reason), cause)
-            }
+    /// Tells the breaker how the attempt ended.
+    pub(super) fn ended(mut self, cause: Cause) {
+        let outcome = match cause {
+            Cause::Answered(status) => self.spec.on.of_status(status.as_u16()),
+            Cause::Unanswered(reason) => self.spec.on.of_reason(reason),
         };
-        self.record(outcome, cause);
+        self.record(outcome, Some(cause));
     }
 
     fn record(&mut self, outcome: Outcome, cause: Option<Cause>) {

@@ -111,8 +111,8 @@ pub(super) async fn run(
     let end = end.if_whole(exchange);
     match keep(exchange, request, (copy, id, cause)).await? {
         Outcome::Kept => {
-            if let End::Answer(response) = end {
-                retry::read_off(response, exchange.now).await;
+            if let End::Answer(mut response) = end {
+                retry::read_off(&mut response, exchange.now).await;
             }
             exchange.failed(cause);
             Ok(Answer::Kept(Kept { route: id }))

@@ -1,5 +1,5 @@
 //! The part of the walk that belongs to an upstream, in order: its breaker, its concurrency
-//! limit, the attempts.
+//! limit, the attempts, of which each that follows another asks the breaker again.
 
 use http::Request;
 
@@ -22,10 +22,7 @@ pub(super) async fn run(
         Admission::Admitted => {}
         Admission::Killed(taken) => return Ok(Got::Killed(taken)),
     }
-    let got = retry::run(exchange, request, route).await;
-    if let Some(passing) = passing {
-        passing.ended(&got);
-    }
+    let got = retry::run(exchange, request, (route, passing)).await;
     if got.is_err() {
         exchange.permits.leave_upstream();
     }

@@ -1,19 +1,21 @@
-//! The attempts of one request, one after the other, as `policy::retry` decides.
+//! The attempts of one request, one after the other, as `policy::retry` decides and the breaker
+//! lets them through.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response};
-use http_body::Body;
 
 use super::absorb::Taken;
 use super::attempt::{Answered, Attempt, Broken, Got, Stop, Unanswered};
+use super::breaker::{self, Passing, Prospect};
 use super::budget::Budget;
 use super::exchange::Exchange;
+use super::failure::Cause;
 use super::headers::X_SEAWALL_ATTEMPT;
 use super::resend::Original;
 use super::switch;
@@ -22,20 +24,22 @@ use crate::policy::outcome::Outcome;
 use crate::policy::retry::{FailedAttempt, Purse, Remains, RetryVerdict, Trigger, Withheld};
 use crate::snapshot::{Branch, Route};
 use crate::telemetry::RetryOutcome;
-use crate::upstream::{Aim, RequestBody, ResponseBody};
+use crate::upstream::{Aim, RequestBody};
 use crate::vocab::{Clock, Reason};
 
-/// Most bytes of a failed answer that are read so that its connection is of further use.
+/// Most bytes of a failed answer that are read so that its connection is of further use. They are
+/// kept until the next attempt is let through.
 const MOST_DRAINED: u64 = 64 << 10;
 
 /// How long they are read at least, if the wait before the next attempt is shorter.
 const DRAINING: Duration = Duration::from_millis(10);
 
-/// Gets a response head from the upstream that was chosen.
-pub(super) async fn run(
+/// Gets a response head from the upstream that was chosen; its breaker, if there is one, has let
+/// the first attempt through.
+pub(super) async fn run<'a>(
     exchange: &mut Exchange,
     request: &mut Request<RequestBody>,
-    route: &Route,
+    (route, passing): (&'a Route, Option<Passing<'a>>),
 ) -> Result<Got, Unanswered> {
     let failure = Unanswered::from(Reason::NoEndpoint);
     let Some(branch) = route.branches.get(exchange.branch) else {
@@ -48,6 +52,7 @@ pub(super) async fn run(
     let mut course = Course {
         route,
         branch,
+        passing,
         original: Original::begin(request, retry),
         tried: Tried::default(),
         failure,
@@ -73,9 +78,12 @@ pub(super) async fn run(
             },
         };
         // Boxed: seldom needed, and large.
-        let pausing = failed.pause(exchange, request, (&mut course.original, wait));
-        if let Some(taken) = Box::pin(pausing).await {
-            return Ok(Got::Killed(taken));
+        let pausing = failed.pause(exchange, request, (&mut course, wait));
+        match Box::pin(pausing).await {
+            Paused::Onward => {}
+            Paused::Killed(taken) => return Ok(Got::Killed(taken)),
+            Paused::Stopped(Some(response)) => return Ok(Got::Answer(response)),
+            Paused::Stopped(None) => break,
         }
         exchange.metrics().retried(RetryOutcome::Sent);
         let next = HeaderValue::from(number + 1);
@@ -89,6 +97,8 @@ pub(super) async fn run(
 struct Course<'a> {
     route: &'a Route,
     branch: &'a Branch,
+    /// The breaker's word for the attempt that is made, if there is a breaker.
+    passing: Option<Passing<'a>>,
     original: Original,
     tried: Tried,
     /// What the client gets if no attempt is left.
@@ -133,16 +143,26 @@ impl Course<'_> {
             now: self.now,
         };
         let ended = attempt.run(request).await;
+        let passing = self.passing.take();
+        let tell = |cause| {
+            if let Some(passing) = passing {
+                passing.ended(cause);
+            }
+        };
         let failed = match ended {
-            Ok(response) => match Trigger::of_status(response.status().as_u16()) {
-                None => {
-                    upstream.attempted(endpoint, Outcome::Success, attempt.now);
-                    return Some(Ended::Answered(response));
+            Ok(response) => {
+                tell(Cause::Answered(response.status()));
+                match Trigger::of_status(response.status().as_u16()) {
+                    None => {
+                        upstream.attempted(endpoint, Outcome::Success, attempt.now);
+                        return Some(Ended::Answered(response));
+                    }
+                    Some(trigger) => Failed::answered(trigger, response, self.original.remains()),
                 }
-                Some(trigger) => Failed::answered(trigger, response, self.original.remains()),
-            },
+            }
             Err(Stop::Killed(taken)) => return Some(Ended::Killed(taken)),
             Err(Stop::Failed(broken)) => {
+                tell(Cause::Unanswered(broken.reason));
                 self.failure.reason = broken.reason;
                 Failed::broken(&broken)
             }
@@ -190,7 +210,8 @@ impl Failed {
         }
     }
 
-    /// Asks the policy, and counts what it says.
+    /// Asks the breaker, which the attempt itself may have tripped, then the policy; counts what
+    /// that says.
     fn decide(
         &self,
         exchange: &Exchange,
@@ -198,6 +219,10 @@ impl Failed {
         (course, attempts): (&Course<'_>, u32),
     ) -> Next {
         let (route, branch, now) = (course.route, course.branch, course.now);
+        match breaker::prospect(exchange, route, now) {
+            Prospect::Open => {}
+            Prospect::Closed => return Next::End,
+        }
         let asked = self.answer.as_ref().map(Response::headers);
         let failed = FailedAttempt {
             trigger: self.trigger,
@@ -224,29 +249,34 @@ impl Failed {
         Next::End
     }
 
-    /// Makes the request ready to be sent again, and waits; the rest of the answer is read
-    /// meanwhile. Gives the switch that takes the request before the wait has ended.
+    /// Makes the request ready to be sent again, waits, and asks the breaker for the next attempt;
+    /// the rest of the answer is read meanwhile.
     async fn pause(
-        self,
+        mut self,
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
-        (original, wait): (&mut Original, Duration),
-    ) -> Option<Taken> {
+        (course, wait): (&mut Course<'_>, Duration),
+    ) -> Paused {
         let end = Clock::now() + wait;
+        let route = course.route;
         if self.remains == Remains::Kept {
-            original.restore(request);
+            course.original.restore(request);
             if exchange.progress.as_ref().is_some_and(|p| p.received() > 0) {
                 // It has sent what it waited with.
                 exchange.expects_continue = false;
             }
         }
         let worker = Arc::clone(&exchange.worker);
-        let mut waiting = pin!(pass(self.answer, end));
+        let mut waiting = Box::pin(pass(self.answer.as_mut(), end));
         loop {
-            // Before the question, so that no change falls between the two.
+            // Before the questions, so that no change falls between.
             let mut changed = pin!(worker.live.changed());
             if let Some(taken) = switch::ask_again(exchange, request) {
-                return Some(taken);
+                return Paused::Killed(taken);
+            }
+            match breaker::prospect(exchange, route, Clock::now()) {
+                Prospect::Open => {}
+                Prospect::Closed => break,
             }
             let woken = poll_fn(|cx| match waiting.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(Woken::Over),
@@ -254,10 +284,41 @@ impl Failed {
             });
             match woken.await {
                 Woken::Changed => {}
-                Woken::Over => return switch::ask_again(exchange, request),
+                Woken::Over => {
+                    if let Some(taken) = switch::ask_again(exchange, request) {
+                        return Paused::Killed(taken);
+                    }
+                    let Ok(passing) = breaker::ask_again(exchange, route) else {
+                        break;
+                    };
+                    course.passing = passing;
+                    return Paused::Onward;
+                }
             }
         }
+        drop(waiting);
+        if self
+            .answer
+            .as_ref()
+            .is_some_and(|answer| answer.body().is_broken())
+        {
+            self.answer = None;
+            course.failure.reason = Reason::UpstreamReset;
+        }
+        Paused::Stopped(self.answer)
     }
+}
+
+/// How the wait for a retry ended.
+// Lives for a moment on the stack; a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
+enum Paused {
+    /// The attempt is made.
+    Onward,
+    /// A switch took the request.
+    Killed(Taken),
+    /// The breaker stands in the way: the client gets the answer that failed, if there was one.
+    Stopped(Option<Answered>),
 }
 
 enum Woken {
@@ -267,18 +328,18 @@ enum Woken {
 }
 
 /// Lets time pass; what is left of a failed answer is read meanwhile, if it is little.
-async fn pass(answer: Option<Answered>, end: Instant) {
+async fn pass(answer: Option<&mut Answered>, end: Instant) {
     if let Some(response) = answer {
         read_off(response, end).await;
     }
     tokio::time::sleep_until(end.into()).await;
 }
 
-/// Reads what is left of an answer that nobody gets, if it is little and comes until `end` or at
-/// once: its connection is of further use then.
-pub(super) async fn read_off(answer: Answered, end: Instant) {
+/// Reads what is left of an answer that most likely nobody gets, if it is little and comes until
+/// `end` or at once: its connection is of further use then.
+pub(super) async fn read_off(answer: &mut Answered, end: Instant) {
     let least = Clock::now() + DRAINING;
-    let reading = drain(answer.into_body());
+    let reading = answer.body_mut().read_ahead(MOST_DRAINED);
     let _ = tokio::time::timeout_at(end.max(least).into(), reading).await;
 }
 
@@ -292,21 +353,6 @@ fn time_left(exchange: &Exchange, route: &Route, now: Instant) -> Duration {
     };
     let deadline = whole.deadline(exchange.progress.as_deref(), now);
     deadline.saturating_duration_since(now)
-}
-
-/// Reads a small body to its end, so that its connection goes back to the pool. Dropping it closes
-/// the connection.
-async fn drain(mut body: ResponseBody) {
-    let mut read = 0;
-    if body.size_hint().lower() > MOST_DRAINED {
-        return;
-    }
-    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        read += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if read > MOST_DRAINED {
-            return;
-        }
-    }
 }
 
 /// The wait that an answer asks for (RFC 9110, 10.2.3): seconds, or a date.

@@ -66,7 +66,7 @@ pub(crate) fn ask_again(
 }
 
 /// The route of the same name in another table.
-fn successor(table: &RouteTable, before: &Route) -> Option<RouteId> {
+pub(super) fn successor(table: &RouteTable, before: &Route) -> Option<RouteId> {
     let same = |route: &&Route| route.spec.name == before.spec.name;
     if let Some(route) = table.routes.get(before.id.index()).filter(same) {
         return Some(route.id);

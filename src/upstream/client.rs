@@ -1,7 +1,8 @@
 //! The seam to upstreams: connections, one request on one of them, and the response body.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -221,7 +222,9 @@ impl Drop for InFlight {
 /// A response body on its way from an upstream.
 pub struct ResponseBody {
     incoming: Incoming,
-    _in_flight: InFlight,
+    /// What was read ahead, for whoever reads it now.
+    ahead: VecDeque<Result<Frame<Bytes>, ResponseFault>>,
+    in_flight: Option<InFlight>,
     lease: Option<Lease>,
     silence: Duration,
     armed: bool,
@@ -257,7 +260,8 @@ impl ResponseBody {
     ) -> ResponseBody {
         let mut body = ResponseBody {
             incoming,
-            _in_flight: in_flight,
+            ahead: VecDeque::new(),
+            in_flight: Some(in_flight),
             lease: Some(lease),
             silence,
             armed: false,
@@ -265,6 +269,33 @@ impl ResponseBody {
         };
         body.end_if_over();
         body
+    }
+
+    /// Reads a body of up to `most` bytes to its end and keeps it, so that its connection goes back
+    /// to the pool although nobody knows yet who gets it. Nothing is lost if this is dropped.
+    pub async fn read_ahead(&mut self, most: u64) {
+        if self.size_hint().lower() > most {
+            return;
+        }
+        let mut read = 0;
+        while read <= most {
+            let frame = poll_fn(|cx| self.poll_upstream(cx)).await;
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok());
+            let ended = data.is_none() || self.incoming.is_end_stream();
+            read += data
+                .and_then(Frame::data_ref)
+                .map_or(0, |data| data.len() as u64);
+            self.ahead.extend(frame);
+            if ended {
+                self.in_flight = None;
+                return;
+            }
+        }
+    }
+
+    /// Whether it broke off while it was read ahead.
+    pub fn is_broken(&self) -> bool {
+        self.ahead.iter().any(Result::is_err)
     }
 
     fn end_if_over(&mut self) {
@@ -292,6 +323,37 @@ impl ResponseBody {
             None => Poll::Pending,
         }
     }
+
+    fn poll_upstream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseFault>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                self.lease = None;
+                return Poll::Ready(Some(Err(ResponseFault::Silent)));
+            }
+        };
+        self.armed = false;
+        match frame {
+            Some(Ok(frame)) => {
+                self.end_if_over();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(ResponseFault::Broken)))
+            }
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.end();
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
 }
 
 impl Body for ResponseBody {
@@ -302,40 +364,29 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseFault>>> {
-        let this = &mut *self;
-        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                ready!(this.poll_silence(cx));
-                this.lease = None;
-                return Poll::Ready(Some(Err(ResponseFault::Silent)));
-            }
-        };
-        this.armed = false;
-        match frame {
-            Some(Ok(frame)) => {
-                this.end_if_over();
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(_)) => {
-                this.lease = None;
-                Poll::Ready(Some(Err(ResponseFault::Broken)))
-            }
-            None => {
-                if let Some(lease) = this.lease.take() {
-                    lease.end();
-                }
-                Poll::Ready(None)
-            }
+        match self.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.poll_upstream(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.ahead.is_empty() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let rest = self.incoming.size_hint();
+        if self.ahead.is_empty() {
+            return rest;
+        }
+        let data = self.ahead.iter().flatten().filter_map(Frame::data_ref);
+        let ahead: u64 = data.map(|data| data.len() as u64).sum();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
     }
 }
 

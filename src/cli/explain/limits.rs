@@ -3,6 +3,7 @@
 use super::policies::{Pair, list};
 use crate::config::RouteSettings;
 use crate::policy::breaker::{BreakerSpec, RatioSpec};
+use crate::policy::outcome::Failure;
 use crate::policy::rate::{RateKey, RateLimitSpec};
 use crate::policy::retry::{Resend, Trigger};
 use crate::vocab::{Tier, format_duration};
@@ -93,7 +94,9 @@ fn breaker(spec: &BreakerSpec) -> Vec<Pair> {
     let number = |number: Option<String>| number.unwrap_or_else(|| OFF.to_owned());
     let in_a_row = spec.consecutive_failures.map(|number| number.to_string());
     let share = spec.ratio.map(|ratio| ratio.failures.percent().to_string());
+    let on: Vec<&str> = spec.on.listed().map(Failure::as_str).collect();
     let mut all = vec![
+        ("breaker.on", list(&on, "nothing")),
         ("breaker.consecutive_failures", number(in_a_row)),
         ("breaker.failure_percent", number(share)),
     ];

@@ -200,6 +200,17 @@ static BREAKER_KEYS: Shape = Shape {
     section: keys::BREAKER,
     docs: &[
         doc(
+            "on",
+            List(&Either(&[
+                OneOf(&[
+                    "connect", "reset", "timeout", "500", "501", "502", "503", "504",
+                ]),
+                Count(500, 504),
+            ])),
+            "What counts as a failure: connect, reset and timeout of an attempt, or the upstream's answer 500 to 504. A list takes the place of the default, which leaves out 500: one client's bad request may cause it.",
+        )
+        .or("[\"connect\", \"reset\", \"timeout\", \"502\", \"503\", \"504\"]"),
+        doc(
             "consecutive_failures",
             Either(&[OFF, Count(1, 1_000_000)]),
             "It trips after so many failures in a row. \"off\": that alone trips nothing.",

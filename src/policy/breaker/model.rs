@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::policy::breaker::{
     Breaker, BreakerAsk, BreakerPosition, BreakerSpec, BreakerVerdict, RatioSpec,
 };
-use crate::policy::outcome::Outcome;
+use crate::policy::outcome::{Failures, Outcome};
 use crate::policy::share::Share;
 
 fn ms(ms: u64) -> Duration {
@@ -174,6 +174,7 @@ fn any_spec() -> impl Strategy<Value = BreakerSpec> {
     let streak = prop::option::of(1_u32..6);
     (streak, prop::option::of(ratio), 1_u64..3_000, 1_u64..5_000).prop_map(
         |(consecutive_failures, ratio, open_for, ramp)| BreakerSpec {
+            on: Failures::default(),
             consecutive_failures,
             ratio: ratio.map(|(percent, min_requests, window)| RatioSpec {
                 failures: Share::from_percent(f64::from(percent)).unwrap(),

@@ -6,7 +6,7 @@ use crate::policy::breaker::{
     Breaker, BreakerAsk, BreakerChange, BreakerPosition, BreakerSpec, BreakerVerdict, Forced, Pass,
     RatioSpec,
 };
-use crate::policy::outcome::Outcome;
+use crate::policy::outcome::{Failures, Outcome};
 use crate::policy::share::Share;
 
 fn ms(ms: u64) -> Duration {
@@ -23,6 +23,7 @@ fn ask(now: u64) -> BreakerAsk {
 
 fn spec() -> BreakerSpec {
     BreakerSpec {
+        on: Failures::default(),
         consecutive_failures: Some(3),
         ratio: None,
         open_for: ms(1_000),
