@@ -190,6 +190,46 @@ fn off_for_the_route_or_its_tier_ends_it() {
 }
 
 #[test]
+fn off_beside_an_error_ends_nothing() {
+    let upstream = Upstream::saying("up");
+    let keys = format!("{LONG}\nkill_switch = {{ restore = \"0s\" }}");
+    let gateway = Gateway::start(&route(&upstream, &keys));
+    storm(&gateway, FAST, || wait_thrown(&gateway));
+    for key in ["a", "\"tier:standard\""] {
+        gateway.write_switches(format!("[kill]\n{key} = \"off\"\nzz = \"drop\"\n"));
+        wait_for("the error to be told", || {
+            let errors = &gateway.status()["switch_errors"];
+            errors.as_array().is_some_and(|errors| errors.len() == 1)
+        });
+        holds_for(Duration::from_millis(1300), "a to stay killed", || {
+            !gateway.get("/a").is_from_upstream()
+        });
+        assert_eq!(element(&gateway)["state"], "thrown");
+    }
+    assert_eq!(changes(&gateway), ["off drop"]);
+    gateway.write_switches("[kill]\na = \"off\"\n");
+    wait_for("a to pass", || gateway.get("/a").is_from_upstream());
+    wait_for("it to be told", || {
+        changes(&gateway) == ["off drop", "drop off"]
+    });
+}
+
+#[test]
+fn what_a_broken_file_kills_less_holds_once_the_automatic_kill_is_over() {
+    let upstream = Upstream::saying("up");
+    let keys = format!("{SOON}\nkill_switch = {{ restore = \"0s\" }}");
+    let gateway = Gateway::start(&route(&upstream, &keys));
+    storm(&gateway, FAST, || wait_thrown(&gateway));
+    let part = "a = { mode = \"reject\", when = { query = { beta = \"1\" } } }";
+    gateway.write_switches(format!("[kill]\n{part}\nzz = \"drop\"\n"));
+    wait_for("a to pass", || gateway.get("/a").is_from_upstream());
+    wait_for("the part to be killed", || {
+        gateway.get("/a?beta=1").status == 503
+    });
+    assert_passed(&gateway.get("/a"));
+}
+
+#[test]
 fn a_core_route_is_never_killed_and_one_that_becomes_core_is_let_go() {
     let upstream = Upstream::saying("up");
     // Inherited: a route of its own may not even say so.
