@@ -303,10 +303,10 @@ impl Reloader {
     }
 
     /// Whether a structure would let something through that is killed: a plan that lost entries,
-    /// a route of another tier.
+    /// a route of another tier, or one without the `auto_kill` that kills it.
     fn lets_go(&self, settings: &Settings, now: Moment) -> bool {
         let before = self.live.load();
-        if self.switches.entries().is_empty() {
+        if self.switches.entries().is_empty() && self.automatic.entries().is_empty() {
             return false;
         }
         if before.board.concerns_routes() && redirects(before.settings(), settings) {
@@ -317,11 +317,14 @@ impl Reloader {
             digest: *digest,
             read,
         });
-        let auto = self.automatic.entries();
-        let [held, next] = [before.settings(), settings].map(|settings| Ground {
+        let held = Ground {
+            routes: &before.settings().routes,
+            auto: self.automatic.entries(),
+        };
+        let next = Ground {
             routes: &settings.routes,
-            auto,
-        });
+            auto: &self.automatic.under(&settings.routes),
+        };
         let entries = self.switches.under(seen, next, now);
         let held = (held, self.switches.entries());
         restores(held, (next, &entries), now.unix)
@@ -356,12 +359,13 @@ impl Reloader {
         let table = RouteTable::compile(Arc::clone(&good.settings), Some(&before.table));
         let table = Arc::new(table);
         resolver::expect(&table);
-        // Entries for routes that came or went mean something else now.
+        // Entries for routes that came or went mean something else now, and what the structure
+        // itself let go of keeps none of them waiting.
+        let mut lifted = self.automatic.forget(&table, now.unix);
         self.file.restate(&good.settings);
         self.switches_due = self.observe(&good.settings.routes, now);
-        let lifted = self
-            .automatic
-            .lift(&table, self.switches.entries(), now.unix);
+        let kill = self.switches.entries();
+        lifted.extend(self.automatic.lift(&table, kill, now.unix));
         let board = Board::compile(&table, self.thrown(), Some(held(&before)), now.unix);
         let board = Arc::new(board);
         self.live.publish(Snapshot { table, board });
