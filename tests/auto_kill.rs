@@ -190,6 +190,47 @@ fn off_for_the_route_or_its_tier_ends_it() {
 }
 
 #[test]
+fn off_beside_an_error_ends_nothing() {
+    let upstream = Upstream::saying("up");
+    let keys = format!("{LONG}\nkill_switch = {{ restore = \"0s\" }}");
+    let gateway = Gateway::start(&route(&upstream, &keys));
+    storm(&gateway, FAST, || wait_thrown(&gateway));
+    for key in ["a", "\"tier:standard\""] {
+        gateway.write_switches(format!("[kill]\n{key} = \"off\"\nzz = \"drop\"\n"));
+        wait_for("the error to be told", || {
+            let errors = &gateway.status()["switch_errors"];
+            errors.as_array().is_some_and(|errors| errors.len() == 1)
+        });
+        holds_for(Duration::from_millis(1300), "a to stay killed", || {
+            !gateway.get("/a").is_from_upstream()
+        });
+        assert_eq!(element(&gateway)["state"], "thrown");
+    }
+    assert_eq!(changes(&gateway), ["off drop"]);
+    gateway.write_switches("[kill]\na = \"off\"\n");
+    wait_for("a to pass", || gateway.get("/a").is_from_upstream());
+    wait_for("it to be told", || {
+        changes(&gateway) == ["off drop", "drop off"]
+    });
+}
+
+#[test]
+fn what_a_broken_file_kills_less_holds_once_the_automatic_kill_is_over() {
+    let upstream = Upstream::saying("up");
+    let keys = format!("{SOON}\nkill_switch = {{ restore = \"0s\" }}");
+    let gateway = Gateway::start(&route(&upstream, &keys));
+    storm(&gateway, FAST, || wait_thrown(&gateway));
+    let part = "a = { mode = \"reject\", when = { query = { beta = \"1\" } } }";
+    gateway.write_switches(format!("[kill]\n{part}\nzz = \"drop\"\n"));
+    // No request meanwhile: asking as often as this would be a storm.
+    wait_for("the hold to end", || element(&gateway) == Value::Null);
+    wait_for("the part to be killed", || {
+        gateway.get("/a?beta=1").status == 503
+    });
+    assert_passed(&gateway.get("/a"));
+}
+
+#[test]
 fn a_core_route_is_never_killed_and_one_that_becomes_core_is_let_go() {
     let upstream = Upstream::saying("up");
     // Inherited: a route of its own may not even say so.
@@ -236,7 +277,48 @@ fn a_reload_keeps_what_is_thrown() {
     // Without `auto_kill` nothing keeps it.
     gateway.write_structure(&route(&upstream, ""));
     wait_for("a to pass", || gateway.get("/a").is_from_upstream());
-    assert_eq!(changes(&gateway), ["off drop", "drop off"]);
+    wait_for("it to be told", || {
+        changes(&gateway) == ["off drop", "drop off"]
+    });
+}
+
+#[test]
+fn a_structure_that_would_end_it_waits_for_a_second_and_loses_nothing_until_then() {
+    let upstream = Upstream::saying("up");
+    let now_passing = "kill_switch = { restore = \"0s\" }";
+    let kept = route(&upstream, &format!("{now_passing}\n{LONG}"));
+    let gateway = Gateway::start(&kept);
+    storm(&gateway, FAST, || wait_thrown(&gateway));
+    let before = element(&gateway);
+    let other = |path: &str, keys: &str| {
+        let keys = format!("path = \"{path}\"\nupstream = \"u\"\n{now_passing}\n{keys}");
+        Config::new().upstream("u", &upstream).route("a", &keys)
+    };
+    // The last one takes other requests.
+    for structure in [
+        other("/a", ""),
+        other("/a", "tier = \"core\""),
+        other("/{*rest}", LONG),
+    ] {
+        gateway.write_structure(&structure);
+        holds_for(Duration::from_millis(500), "a to stay killed", || {
+            let passes = gateway.get("/a").is_from_upstream();
+            !passes && gateway.get("/b").status == 404
+        });
+        gateway.write_structure(&kept);
+        wait_for("the structure to be as it was", || {
+            gateway.status()["last_reload"]["result"] == "unchanged"
+        });
+        let after = element(&gateway);
+        for key in ["since", "expires"] {
+            assert_eq!(before[key], after[key]);
+        }
+    }
+    assert_eq!(changes(&gateway), ["off drop"]);
+    let start = now();
+    gateway.write_structure(&other("/a", ""));
+    wait_for("a to pass", || gateway.get("/a").is_from_upstream());
+    assert!(start.elapsed() >= Duration::from_millis(900));
 }
 
 #[test]

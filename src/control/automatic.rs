@@ -3,7 +3,8 @@
 //!
 //! What is thrown is an entry behind all that are written, with an end: it decides, expires and
 //! lets traffic come back as any other. It is in no file, and a restart forgets it. A route of
-//! tier `core` is never reached by one; `"off"` ends it, and traffic comes back over `restore`.
+//! tier `core` is never reached by one; `"off"` ends it, and traffic comes back over `restore`. A
+//! structure that would end it takes effect only once its files are calm, as `reload` sees to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::audit::Line;
 use super::switches::{Entries, Moment};
-use crate::config::AutoKill;
+use crate::config::{AutoKill, RouteSettings};
 use crate::policy::auto_kill::{
     AutoEntries, AutoKill as Machine, Change, Denial, Exemption, Look, Permission,
 };
@@ -60,6 +61,16 @@ impl Automatic {
     /// What is thrown, or was and lets traffic come back.
     pub(super) fn entries(&self) -> &AutoEntries {
         &self.entries
+    }
+
+    /// What of it stays thrown under a structure of these routes, sorted by name.
+    pub(super) fn under(&self, routes: &[RouteSettings]) -> AutoEntries {
+        let mut entries = self.entries.clone();
+        entries.retain(|name, _| {
+            let found = routes.binary_search_by(|route| route.name.cmp(name));
+            found.is_ok_and(|at| routes[at].auto_kill.is_some())
+        });
+        entries
     }
 
     /// Whether it is time to look: a second has passed, or something thrown ends now.
@@ -180,7 +191,7 @@ impl Automatic {
     }
 
     /// Lets go of routes that are gone, or have no `auto_kill` any more.
-    fn forget(&mut self, table: &RouteTable, now: Duration) -> Vec<Event> {
+    pub(super) fn forget(&mut self, table: &RouteTable, now: Duration) -> Vec<Event> {
         let watched =
             |name: &Arc<str>| find(table, name).is_some_and(|route| route.spec.auto_kill.is_some());
         let gone: Vec<Arc<str>> = self.entries.keys().cloned().collect();

@@ -17,7 +17,7 @@ use super::breakers::Breakers;
 use super::resolver;
 use super::status::Status;
 use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
-use super::switches::{Moment, Seen, Switches, restores};
+use super::switches::{Ground, Moment, Seen, Switches, restores};
 use super::switchfile::SwitchFile;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
@@ -81,8 +81,13 @@ impl Reloader {
             unix: Clock::unix(),
         };
         let mut breakers = Breakers::default();
+        let automatic = Automatic::default();
+        let ground = Ground {
+            routes: &settings.routes,
+            auto: automatic.entries(),
+        };
         let dues = [
-            switches.observe(file.seen(), &settings.routes, now),
+            switches.observe(file.seen(), ground, now),
             breakers.observe(file.seen(), begun),
         ];
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
@@ -107,7 +112,7 @@ impl Reloader {
             file,
             switches,
             breakers,
-            automatic: Automatic::default(),
+            automatic,
             switches_due: dues.into_iter().flatten().min(),
             told_until: now.unix,
             turns: None,
@@ -208,7 +213,9 @@ impl Reloader {
     /// Takes in what `switches.toml` says under these routes; returns when to look again.
     fn observe(&mut self, routes: &[RouteSettings], now: Moment) -> Option<Instant> {
         let seen = self.file.seen();
-        let switches = self.switches.observe(seen, routes, now);
+        let auto = self.automatic.entries();
+        let ground = Ground { routes, auto };
+        let switches = self.switches.observe(seen, ground, now);
         let breakers = self.breakers.observe(seen, now.steady);
         [switches, breakers].into_iter().flatten().min()
     }
@@ -222,6 +229,10 @@ impl Reloader {
             self.publish_board(&before, now.unix);
         }
         self.tell_automatic(&events);
+        // What is held because of a kill that has ended restores nothing any more.
+        if !self.switches.held().is_empty() && !before.board.auto.is_empty() {
+            self.switches_due = Some(now.steady);
+        }
     }
 
     /// Takes in what `switches.toml` says; publishes if that changes anything.
@@ -292,10 +303,10 @@ impl Reloader {
     }
 
     /// Whether a structure would let something through that is killed: a plan that lost entries,
-    /// a route of another tier.
+    /// a route of another tier, or one without the `auto_kill` that kills it.
     fn lets_go(&self, settings: &Settings, now: Moment) -> bool {
         let before = self.live.load();
-        if self.switches.entries().is_empty() {
+        if self.switches.entries().is_empty() && self.automatic.entries().is_empty() {
             return false;
         }
         if before.board.concerns_routes() && redirects(before.settings(), settings) {
@@ -306,12 +317,17 @@ impl Reloader {
             digest: *digest,
             read,
         });
-        let entries = self.switches.under(seen, &settings.routes, now);
-        restores(
-            (&before.settings().routes, self.switches.entries()),
-            (&settings.routes, &entries),
-            now.unix,
-        )
+        let held = Ground {
+            routes: &before.settings().routes,
+            auto: self.automatic.entries(),
+        };
+        let next = Ground {
+            routes: &settings.routes,
+            auto: &self.automatic.under(&settings.routes),
+        };
+        let entries = self.switches.under(seen, next, now);
+        let held = (held, self.switches.entries());
+        restores(held, (next, &entries), now.unix)
     }
 
     fn loses_every_route(&self, settings: &Settings) -> bool {
@@ -343,12 +359,13 @@ impl Reloader {
         let table = RouteTable::compile(Arc::clone(&good.settings), Some(&before.table));
         let table = Arc::new(table);
         resolver::expect(&table);
-        // Entries for routes that came or went mean something else now.
+        // Entries for routes that came or went mean something else now, and what the structure
+        // itself let go of keeps none of them waiting.
+        let mut lifted = self.automatic.forget(&table, now.unix);
         self.file.restate(&good.settings);
         self.switches_due = self.observe(&good.settings.routes, now);
-        let lifted = self
-            .automatic
-            .lift(&table, self.switches.entries(), now.unix);
+        let kill = self.switches.entries();
+        lifted.extend(self.automatic.lift(&table, kill, now.unix));
         let board = Board::compile(&table, self.thrown(), Some(held(&before)), now.unix);
         let board = Arc::new(board);
         self.live.publish(Snapshot { table, board });

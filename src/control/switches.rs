@@ -1,8 +1,8 @@
 //! The fail-safe reading of `switches.toml`: a broken file can throw, never restore.
 //!
 //! A change *restores* when a request that is killed now would pass, now or until its switch
-//! ends; [`covers`] judges that for every route that the key reaches. Throwing acts at once;
-//! whatever restores waits.
+//! ends; [`covers`] judges that for every route that the key reaches. What the gateway threw by
+//! itself is killed as well. Throwing acts at once; whatever restores waits.
 //!
 //! | the file | a change that restores nothing | `"off"` that restores | another change that restores | a key that is not in it |
 //! |---|---|---|---|---|
@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::config::{RouteSettings, SwitchesRead};
+use crate::policy::auto_kill::AutoEntries;
 use crate::policy::ending::covers;
 use crate::policy::kill::{KillEntry, KillKey, KillSettings, Position, Setting};
 use crate::policy::rules::{Rules, Subject};
@@ -52,6 +53,25 @@ pub(super) struct Moment {
     pub(super) steady: Instant,
     /// Since the Unix epoch.
     pub(super) unix: Duration,
+}
+
+/// What a change is judged over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    /// Sorted by name.
+    pub(super) routes: &'a [RouteSettings],
+    /// What the gateway threw by itself: it kills behind all that is written.
+    pub(super) auto: &'a AutoEntries,
+}
+
+impl Ground<'_> {
+    fn compile(&self, route: &RouteSettings, entries: &Entries, now: Duration) -> Option<Rules> {
+        let subject = Subject {
+            auto: self.auto.get(&route.name),
+            ..subject(route)
+        };
+        Rules::compile(subject, entries, None, now)
+    }
 }
 
 impl Seen<'_> {
@@ -94,7 +114,7 @@ impl Switches {
     pub(super) fn observe(
         &mut self,
         seen: Option<Seen<'_>>,
-        routes: &[RouteSettings],
+        ground: Ground<'_>,
         now: Moment,
     ) -> Option<Instant> {
         let Some(seen) = seen else {
@@ -107,7 +127,7 @@ impl Switches {
         if end.is_some_and(|end| end <= now.steady) {
             self.entries.clone_from(said);
         } else {
-            self.take(seen, routes, now.unix);
+            self.take(seen, ground, now.unix);
         }
         let keys = self.entries.keys().chain(said.keys());
         let held = keys.filter(|key| self.entries.get(key) != said.get(key));
@@ -115,16 +135,11 @@ impl Switches {
         end.filter(|_| !self.held.is_empty())
     }
 
-    /// What would hold under a structure of these routes, once no plan waits for the file: that a
+    /// What would hold under another structure, once no plan waits for the file: that a
     /// plan changed with the structure says nothing of how long the structure is as it is.
-    pub(super) fn under(
-        &self,
-        seen: Option<Seen<'_>>,
-        routes: &[RouteSettings],
-        now: Moment,
-    ) -> Entries {
+    pub(super) fn under(&self, seen: Option<Seen<'_>>, ground: Ground<'_>, now: Moment) -> Entries {
         let mut next = self.clone();
-        next.observe(seen, routes, now);
+        next.observe(seen, ground, now);
         if let Some(seen) = seen.filter(Seen::free_of_errors) {
             let plans = seen
                 .read
@@ -154,7 +169,7 @@ impl Switches {
 
     /// Takes what may hold at once. The order of the keys does not matter: what one of them kills
     /// may be what allows another to let go.
-    fn take(&mut self, seen: Seen<'_>, routes: &[RouteSettings], now: Duration) {
+    fn take(&mut self, seen: Seen<'_>, ground: Ground<'_>, now: Duration) {
         let said = &seen.read.entries;
         let changed = said
             .iter()
@@ -175,7 +190,7 @@ impl Switches {
         let before = self.entries.clone();
         let judge = Judge {
             before,
-            routes,
+            ground,
             now,
         };
         self.take_all(&mut open, &judge);
@@ -218,7 +233,7 @@ impl Switches {
 /// Compares with what was killed before.
 struct Judge<'a> {
     before: Entries,
-    routes: &'a [RouteSettings],
+    ground: Ground<'a>,
     now: Duration,
 }
 
@@ -230,8 +245,8 @@ impl Judge<'_> {
 
     /// Whether one state kills something on a route of the key that the other may not.
     fn exceeds(&self, key: &KillKey, more: &Entries, less: &Entries) -> bool {
-        reached(key, self.routes).any(|route| {
-            let compile = |entries| Rules::compile(subject(route), entries, None, self.now);
+        reached(key, self.ground.routes).any(|route| {
+            let compile = |entries| self.ground.compile(route, entries, self.now);
             let Some(more) = compile(more) else {
                 return false;
             };
@@ -243,24 +258,19 @@ impl Judge<'_> {
 /// Whether a structure lets something through that is killed under another: the route of the same
 /// name, each with the entries in effect there.
 pub(super) fn restores(
-    before: (&[RouteSettings], &Entries),
-    after: (&[RouteSettings], &Entries),
+    before: (Ground<'_>, &Entries),
+    after: (Ground<'_>, &Entries),
     now: Duration,
 ) -> bool {
-    let compile = |route, entries: &Entries| -> Option<Rules> {
-        Rules::compile(subject(route), entries, None, now)
-    };
-    before.0.iter().any(|route| {
-        let Some(rules) = compile(route, before.1) else {
+    let routes = after.0.routes;
+    before.0.routes.iter().any(|route| {
+        let Some(rules) = before.0.compile(route, before.1, now) else {
             return false;
         };
-        let Ok(at) = after
-            .0
-            .binary_search_by(|other| other.name.cmp(&route.name))
-        else {
+        let Ok(at) = routes.binary_search_by(|other| other.name.cmp(&route.name)) else {
             return false;
         };
-        let next = compile(&after.0[at], after.1);
+        let next = after.0.compile(&routes[at], after.1, now);
         // Another way to tell clients apart is another choice of clients.
         let dealt_anew = rules.clauses.iter().any(|clause| {
             clause.is_live(now)

@@ -79,7 +79,7 @@ fn the_second_must_be_free_of_errors_throughout() {
             digest,
             read: &read,
         };
-        switches.observe(Some(seen), &routes, at(now, ms));
+        switches.observe(Some(seen), ground(&routes), at(now, ms));
         super::tests::words(switches.entries())
     };
     assert_eq!(see("s1=drop", 1, 0), "s1=drop");
@@ -277,10 +277,56 @@ fn what_is_held_is_known() {
             digest: digest(words),
             read: &read,
         };
-        switches.observe(Some(seen), &routes, at(now, 0));
+        switches.observe(Some(seen), ground(&routes), at(now, 0));
         let names: Vec<String> = switches.held().iter().map(ToString::to_string).collect();
         assert_eq!(names, held, "{words}");
     }
-    switches.observe(None, &routes, at(now, 0));
+    switches.observe(None, ground(&routes), at(now, 0));
     assert_eq!(switches.held().len(), switches.entries().len());
+}
+
+#[test]
+fn what_the_gateway_threw_by_itself_is_restored_by_off_in_a_good_file_alone() {
+    for off in ["s1=off", "tier:standard=off"] {
+        play(&format!(
+            "0 ^s1@90000 =>
+             1 ^s1@90000 {off} !! =>
+             5000 ^s1@90000 {off} !! =>
+             5001 ^s1@90000 {off} !x1 =>
+             5002 ^s1@90000 {off} => {off}",
+        ));
+    }
+    // It may be written beside an error before there is anything to restore.
+    play(
+        "0 s1=off !! => s1=off
+         1 s1=off s2=off ^s2@90000 !! => s1=off",
+    );
+}
+
+#[test]
+fn what_lets_through_a_part_of_what_the_gateway_threw_waits_for_a_calm_second() {
+    for part in [
+        "s1=drop:50",
+        "s1=off?a",
+        "s1=off@70000",
+        "tier:standard=off?a",
+    ] {
+        play(&format!(
+            "0 ^s1@90000 =>
+             1 ^s1@90000 {part} =>
+             1000 ^s1@90000 {part} =>
+             1001 ^s1@90000 {part} => {part}",
+        ));
+    }
+    // What kills no less holds at once, and once the automatic kill is over so does the rest.
+    play(
+        "0 ^s1@1000 =>
+         1 ^s1@1000 s1=reject !! => s1=reject
+         2 ^s1@1000 s1=reject s2=drop:5 !! => s1=reject s2=drop:5",
+    );
+    play(
+        "0 ^s1@1000 s1=drop:50 !! =>
+         999 ^s1@1000 s1=drop:50 !! =>
+         1000 ^s1@1000 s1=drop:50 !! => s1=drop:50",
+    );
 }

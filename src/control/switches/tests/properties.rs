@@ -73,9 +73,20 @@ fn some_file() -> impl Strategy<Value = String> {
     })
 }
 
+/// Automatic kills of some routes, for longer than a case lasts, or until within it.
+fn some_automatic() -> impl Strategy<Value = AutoEntries> {
+    let thrown = prop::sample::subsequence(vec!["s1@2500", "s2@90000", "x1@90000"], 0..=3);
+    thrown.prop_map(automatic)
+}
+
 /// Who is killed on a route: one bit for each of some clients, with and without each parameter.
-fn killed(route: &RouteSettings, entries: &Entries, now: Duration) -> Vec<bool> {
-    let rules = Rules::compile(subject(route), entries, None, now);
+fn killed(
+    route: &RouteSettings,
+    (entries, auto): (&Entries, &AutoEntries),
+    now: Duration,
+) -> Vec<bool> {
+    let routes = &[];
+    let rules = Ground { routes, auto }.compile(route, entries, now);
     let headers = HeaderMap::new();
     let queries = [None, Some("a"), Some("b"), Some("a&b")];
     let clients = (0..12u8).map(|n| IpAddr::from([192, 0, 2, n]));
@@ -98,7 +109,7 @@ fn killed(route: &RouteSettings, entries: &Entries, now: Duration) -> Vec<bool> 
 fn kills_as_much(
     after: &Entries,
     before: &Entries,
-    routes: &[&RouteSettings],
+    (routes, auto): (&[&RouteSettings], &AutoEntries),
     now: Duration,
 ) -> bool {
     let later = [0, 300, 800, 1600, 3000].map(|ms| now + Duration::from_millis(ms));
@@ -112,7 +123,7 @@ fn kills_as_much(
             ..(*route).clone()
         };
         later.iter().all(|now| {
-            let (before, after) = (killed(&route, before, *now), killed(&route, after, *now));
+            let [before, after] = [before, after].map(|all| killed(&route, (all, auto), *now));
             before
                 .iter()
                 .zip(after)
@@ -127,8 +138,10 @@ proptest! {
     #[test]
     fn nothing_is_restored_sooner_than_the_rule_says(
         files in prop::collection::vec((some_file(), 0..1500u64), 1..8),
+        auto in some_automatic(),
     ) {
         let routes = routes();
+        let ground = Ground { routes: &routes, auto: &auto };
         let start = Clock::now();
         let mut switches = Switches::default();
         let mut ms = 0;
@@ -139,7 +152,7 @@ proptest! {
             let read = file(&words);
             let before = switches.entries.clone();
             let seen = Seen { digest: digest(&words), read: &read };
-            switches.observe(Some(seen), &routes, now);
+            switches.observe(Some(seen), ground, now);
             let good = seen.free_of_errors() && read.has_kill_table;
             good_since = match good_since {
                 Some((digest, since)) if good && digest == seen.digest => Some((digest, since)),
@@ -157,7 +170,7 @@ proptest! {
             };
             let bound: Vec<&RouteSettings> = routes.iter().filter(|route| !meant(route)).collect();
             prop_assert!(
-                kills_as_much(&switches.entries, &before, &bound, now.unix),
+                kills_as_much(&switches.entries, &before, (&bound, &auto), now.unix),
                 "`{}` then `{}` is `{}`",
                 super::tests::words(&before), words, super::tests::words(&switches.entries)
             );
@@ -169,8 +182,10 @@ proptest! {
     #[test]
     fn throwing_is_never_delayed(
         files in prop::collection::vec((some_file(), 0..1500u64), 1..8),
+        auto in some_automatic(),
     ) {
         let routes = routes();
+        let ground = Ground { routes: &routes, auto: &auto };
         let start = Clock::now();
         let mut switches = Switches::default();
         let mut ms = 0;
@@ -180,14 +195,14 @@ proptest! {
             let read = file(&words);
             let mut before = switches.entries.clone();
             let seen = Seen { digest: digest(&words), read: &read };
-            switches.observe(Some(seen), &routes, now);
+            switches.observe(Some(seen), ground, now);
             for (key, said) in &read.entries {
                 let taken = switches.entries.get(key) == Some(said);
                 if is_plainly_off(said) && taken {
                     before.insert(key.clone(), said.clone());
                 }
             }
-            let judge = Judge { before, routes: &routes, now: now.unix };
+            let judge = Judge { before, ground, now: now.unix };
             for (key, said) in &read.entries {
                 if switches.entries.get(key) == Some(said) {
                     continue;
@@ -212,15 +227,15 @@ proptest! {
         for words in files {
             let read = file(&words);
             let seen = Seen { digest: digest(&words), read: &read };
-            switches.observe(Some(seen), &routes, at(now, 0));
+            switches.observe(Some(seen), ground(&routes), at(now, 0));
         }
         let words: String = last.iter().map(|key| format!("{key}=drop:50 ")).collect();
         let read = file(&words);
         let seen = Seen { digest: digest("the last"), read: &read };
-        let due = switches.observe(Some(seen), &routes, at(now, 0));
+        let due = switches.observe(Some(seen), ground(&routes), at(now, 0));
         if let Some(due) = due {
             prop_assert_eq!(due, now + CALM);
-            switches.observe(Some(seen), &routes, at(now, 1000));
+            switches.observe(Some(seen), ground(&routes), at(now, 1000));
         }
         prop_assert_eq!(switches.entries(), &read.entries);
         prop_assert!(switches.held().is_empty());
@@ -246,10 +261,11 @@ fn restores_nothing(damaged: &str) {
             digest: file.digest,
             read: &read,
         };
-        switches.observe(Some(seen), &settings.routes, at(now, ms));
+        switches.observe(Some(seen), ground(&settings.routes), at(now, ms));
         for name in ["s1", "c1", "x1"] {
             let route = settings.routes.iter().find(|r| &*r.name == name).unwrap();
-            let killed = killed(route, switches.entries(), EPOCH);
+            let none = AutoEntries::new();
+            let killed = killed(route, (switches.entries(), &none), EPOCH);
             assert!(!killed.contains(&false), "{name}: {damaged:?}");
         }
     }

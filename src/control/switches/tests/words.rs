@@ -7,7 +7,8 @@
 //!
 //! An entry may go on: `drop:50` percent, `drop?q` for requests with the query parameter q,
 //! `drop@900` until that time, `drop~` a dry run; `drop?q+reject` is a list of two. A plan is
-//! `plan:p=on` or `off`, with what it throws: `plan:p=on/x1,s1`.
+//! `plan:p=on` or `off`, with what it throws: `plan:p=on/x1,s1`. `^s1@900` is no word of the
+//! file: the gateway has thrown s1 by itself, until that time.
 
 use std::sync::Arc;
 
@@ -39,6 +40,24 @@ pub(super) fn at(start: Instant, ms: u64) -> Moment {
         steady: start + since,
         unix: EPOCH + since,
     }
+}
+
+/// Routes whose switches nobody but people have thrown.
+pub(super) fn ground(routes: &[RouteSettings]) -> Ground<'_> {
+    static NONE: AutoEntries = AutoEntries::new();
+    Ground {
+        routes,
+        auto: &NONE,
+    }
+}
+
+/// What the gateway has thrown by itself: `s1@900`.
+pub(super) fn automatic<'w>(words: impl IntoIterator<Item = &'w str>) -> AutoEntries {
+    let thrown = words.into_iter().map(|word| {
+        let (route, end) = word.split_once('@').unwrap();
+        (route.into(), entry(&format!("drop@{end}")))
+    });
+    thrown.collect()
 }
 
 pub(super) fn key(name: &str) -> KillKey {
@@ -190,13 +209,25 @@ pub(super) fn play(case: &str) {
         let (left, expected) = step.split_once("=>").unwrap();
         let (time, said) = left.trim().split_once(' ').unwrap_or((left.trim(), ""));
         let now = at(start, time.parse().unwrap());
+        let (auto, said): (Vec<&str>, Vec<&str>) = said
+            .split_whitespace()
+            .partition(|word| word.starts_with('^'));
+        let auto = automatic(auto.iter().map(|word| &word[1..]));
+        let said = &said.join(" ");
         let read = file(if said.trim() == "gone" { "" } else { said });
         let seen = Seen {
             digest: digest(said.trim()),
             read: &read,
         };
         let seen = (said.trim() != "gone").then_some(seen);
-        let due = switches.observe(seen, &routes, now);
+        let due = switches.observe(
+            seen,
+            Ground {
+                routes: &routes,
+                auto: &auto,
+            },
+            now,
+        );
         assert_eq!(
             words(&switches.entries),
             expected.trim(),
