@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -316,6 +316,41 @@ fn refused_records_are_in_a_file_of_which_they_can_be_sent_again() {
     let mut sent = ids(&upstream);
     sent.sort();
     assert_eq!(sent, [3, 13, 23].map(id));
+}
+
+#[test]
+fn the_last_line_has_the_command_that_sends_refused_records_again() {
+    let scratch = Scratch::new();
+    let picks = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&picks);
+    let upstream = Upstream::serving(move |request| {
+        match state.load(Ordering::SeqCst) && request.target.ends_with('3') {
+            true => answer(422, "no"),
+            false => answer(200, ""),
+        }
+    });
+    let url = store(&scratch, 0..30);
+    // Where the command looks without an option.
+    std::fs::create_dir(scratch.path("config")).expect("a directory");
+    let config = Config::passing(&upstream).archive("store", &format!("{url:?}"));
+    let config = config.archive("journal", &format!("{:?}", scratch.path("a")));
+    config.write(&scratch.path("config"));
+    let accepted = scratch.replay(&["--rate", "1000/s", "--json"]);
+    assert_eq!((accepted.code, accepted.total("accepted")), (Some(0), 30));
+    picks.store(true, Ordering::SeqCst);
+    let refused = scratch.replay(&["--rate", "1000/s", "--json", "--again"]);
+    assert_eq!((refused.code, refused.total("refused")), (Some(1), 3));
+    picks.store(false, Ordering::SeqCst);
+    let (_, command) = refused
+        .messages
+        .split_once("to send them again: seawall replay ")
+        .expect("a command");
+    let line = command.lines().next().expect("a line");
+    let mut arguments: Vec<&str> = line.split(' ').collect();
+    arguments.push("--json");
+    let done = scratch.replay(&arguments);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!((done.total("accepted"), done.total("skipped")), (3, 0));
 }
 
 #[test]

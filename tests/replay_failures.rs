@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use support::replay::{Scratch, id, ids, record};
 use support::{Config, Gateway, Upstream, answer, free_address, now, wait_for};
 
@@ -19,6 +20,13 @@ fn assert_all(seen: &[String], records: usize) -> usize {
     assert!(missing.is_empty(), "lost: {missing:?}");
     assert_eq!(distinct.len(), records);
     seen.len() - records
+}
+
+/// A record like all of a balancer that is not trusted to name its clients.
+fn of_one_client(number: usize) -> Value {
+    let mut record = record(number);
+    record["client"] = "10.0.0.1".into();
+    record
 }
 
 #[test]
@@ -58,12 +66,7 @@ fn retry_after_is_waited_for() {
         _ => answer(200, ""),
     });
     let scratch = Scratch::new();
-    let one_client = |number: usize| {
-        let mut record = record(number);
-        record["client"] = "10.0.0.1".into();
-        record
-    };
-    let from = scratch.records("records.ndjson", (0..3).map(one_client));
+    let from = scratch.records("records.ndjson", (0..3).map(of_one_client));
     let start = now();
     let done = scratch.replay(&["--from", &from, "--to", &upstream.url()]);
     assert_eq!(done.code, Some(0), "{done:?}");
@@ -203,6 +206,53 @@ fn a_record_that_the_target_breaks_on_holds_up_no_other_and_is_refused() {
     let seen = ids(&upstream);
     let place = |number: usize| seen.iter().rposition(|seen| *seen == id(number));
     assert!(place(10) < place(60));
+}
+
+#[test]
+fn records_that_the_target_breaks_on_are_passed_over_where_all_are_of_one_client() {
+    let upstream = Upstream::serving(|request| match &*request.target {
+        "/3" | "/4" | "/9" => answer(500, ""),
+        _ => answer(200, ""),
+    });
+    let scratch = Scratch::new();
+    let from = scratch.records("records.ndjson", (0..10).map(of_one_client));
+    let to = upstream.url();
+    let arguments = ["--from", &from, "--to", &to, "--json"];
+    let done = scratch.replay(&[&arguments[..], &["--give-up-after", "2s"]].concat());
+    assert_eq!(done.code, Some(1), "{done:?}");
+    done.assert_adds_up();
+    assert_eq!((done.total("accepted"), done.total("refused")), (7, 3));
+    assert_eq!(scratch.refused(), [3, 4, 9].map(of_one_client));
+    // None was sent after a later one of the client.
+    let mut seen = ids(&upstream);
+    assert!(seen.is_sorted(), "{seen:?}");
+    seen.dedup();
+    assert_eq!(seen, (0..10).map(id).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_target_that_answers_500_to_all_refuses_none_even_of_one_client() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let state = Arc::clone(&broken);
+    let upstream = Upstream::serving(move |_| match state.load(Ordering::SeqCst) {
+        true => answer(500, ""),
+        false => answer(200, ""),
+    });
+    let scratch = Scratch::new();
+    let from = scratch.records("records.ndjson", (0..4).map(of_one_client));
+    let to = upstream.url();
+    let arguments = ["--from", &from, "--to", &to, "--json"];
+    let ended = scratch.replay(&[&arguments[..], &["--give-up-after", "1s"]].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    ended.assert_adds_up();
+    assert_eq!(ended.json()["ended"], "gave_up");
+    assert_eq!((ended.total("refused"), ended.total("left")), (0, 4));
+    assert!(scratch.refused().is_empty());
+    broken.store(false, Ordering::SeqCst);
+    let before = upstream.heads();
+    let done = scratch.replay(&arguments);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(ids(&upstream)[before..], [0, 1, 2, 3].map(id));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A running gateway is asked through the journal's directory. Without one the command opens the
 //! journal itself, which is how the records of a gateway that is gone are brought in.
 
+mod absent;
 mod alone;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::absent::Absent;
 use self::alone::alone;
 use super::amount::count;
 use super::ask::{self, Gateway};
@@ -92,6 +94,9 @@ struct Flushed {
     seconds: f64,
     /// Where they went; `null`: `archive.store` is "off".
     store: Option<String>,
+    /// Directories of a running gateway that nothing could be read from.
+    #[serde(skip)]
+    absent: Vec<Absent>,
 }
 
 pub(super) fn run(dir: &Path, journal: &[PathBuf], arguments: &FlushArguments) -> ExitCode {
@@ -133,11 +138,14 @@ fn settings(dir: &Path) -> Result<ArchiveSettings, Stop> {
 
 fn flush(dir: &Path, settings: &ArchiveSettings, patience: Duration) -> Result<Flushed, Stop> {
     let mut directories = settings.journal.clone();
-    // Nothing was ever kept in a directory that is not there, and none is made.
-    directories.retain(|directory| directory.exists());
+    // Nothing was ever kept in a directory that is not there, and none is made; unless a gateway
+    // uses it, and it was taken away.
+    let missing: Vec<PathBuf> = directories.extract_if(.., |d| !d.exists()).collect();
+    let absent = Absent::missing(dir, &missing);
     if directories.is_empty() {
         return Ok(Flushed {
             store: store_of(settings),
+            absent,
             ..Flushed::default()
         });
     }
@@ -151,12 +159,23 @@ fn flush(dir: &Path, settings: &ArchiveSettings, patience: Duration) -> Result<F
                     directories: &directories,
                     until: Clock::now() + patience,
                 };
-                return gateway.flush(directory, settings, patience);
+                let flushed = gateway.flush(directory, settings, patience)?;
+                return Ok(Flushed { absent, ..flushed });
             }
             Err(error) => return Err(Stop::Directory(directory.clone(), error)),
         }
     }
-    alone(settings, directories, patience)
+    // Its own a gateway has locked: these only have the same names.
+    let replaced = Absent::replaced(dir, &directories);
+    if !replaced.is_empty() {
+        return Ok(Flushed {
+            store: store_of(settings),
+            absent: replaced,
+            ..Flushed::default()
+        });
+    }
+    let flushed = alone(settings, directories, patience)?;
+    Ok(Flushed { absent, ..flushed })
 }
 
 fn store_of(settings: &ArchiveSettings) -> Option<String> {
@@ -253,8 +272,12 @@ fn tell(flushed: &Flushed, json: bool) -> ExitCode {
             .and_then(|()| writeln!(out)),
         false => writeln!(out, "{}", words(flushed)),
     };
+    for absent in &flushed.absent {
+        eprintln!("seawall: {absent}");
+    }
     match flushed.left {
-        0 => ExitCode::SUCCESS,
+        0 if flushed.absent.is_empty() => ExitCode::SUCCESS,
+        0 => ExitCode::FAILURE,
         left => {
             let why = flushed.why.as_deref();
             let why = why.unwrap_or("the time was too short; --timeout gives more");
@@ -269,7 +292,10 @@ fn tell(flushed: &Flushed, json: bool) -> ExitCode {
 
 fn words(flushed: &Flushed) -> String {
     if flushed.segments == 0 && flushed.left == 0 {
-        return "the journal holds nothing".to_owned();
+        return match flushed.absent.is_empty() {
+            true => "the journal holds nothing".to_owned(),
+            false => "nothing is known of what the journal holds".to_owned(),
+        };
     }
     let sealed = format!(
         "sealed {} in {}",

@@ -17,6 +17,7 @@ use crate::control::replay::{
 
 mod arguments;
 mod progress;
+mod resend;
 mod words;
 
 pub(super) use arguments::ReplayArguments;
@@ -94,7 +95,8 @@ async fn replay(dir: &Path, arguments: &ReplayArguments) -> Result<ExitCode, Sto
         false => words::write_ledger(&mut out, &report),
     };
     let _ = out.flush();
-    Ok(words::conclude(&report, &refused))
+    let again = resend::command(dir, arguments, &refused);
+    Ok(words::conclude(&report, &refused, &again))
 }
 
 /// A name that was mistyped, perhaps: with `--to` routes need not be configured any more.

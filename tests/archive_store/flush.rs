@@ -99,3 +99,32 @@ fn flush_brings_in_the_journal_of_a_gateway_that_is_gone() {
     );
     assert!(!nowhere.exists());
 }
+
+#[test]
+fn flush_takes_no_directory_that_a_gateway_lost_for_an_empty_journal() {
+    let (upstream, shelf) = (Upstream::echo(), Shelf::new());
+    let config = uploading(&upstream, &shelf).admin("listen", &format!("\"{}\"", free_address()));
+    let config = config.archive("seal_after", "\"1h\"");
+    let gateway = Gateway::start(&config);
+    send(&gateway, numbered(0..4));
+    let (directory, aside) = (shelf.path("a"), shelf.path("aside"));
+    std::fs::rename(&directory, &aside).expect("renamed");
+    // As after a command in the wrong directory, and as without the disk that is mounted there.
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::create_dir(&directory).expect("a directory");
+        }
+        let exit = flush(&gateway, &[]);
+        assert_eq!(exit.code, Some(1), "{}", exit.output);
+        for text in ["has its journal there (4 records in all)", "mount its disk"] {
+            assert!(exit.output.contains(text), "{}", exit.output);
+        }
+        assert!(!exit.output.contains("holds nothing"), "{}", exit.output);
+    }
+    assert!(segments(&directory).is_empty());
+    std::fs::remove_dir_all(&directory).expect("removed");
+    std::fs::rename(&aside, &directory).expect("renamed");
+    let exit = flush(&gateway, &[]);
+    assert_eq!(exit.code, Some(0), "{}", exit.output);
+    assert_eq!(payloads(&shelf), numbered(0..4).collect());
+}

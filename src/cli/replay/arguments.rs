@@ -57,7 +57,8 @@ pub(in crate::cli) struct ReplayArguments {
     /// Longest wait for the head of an answer.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = span)]
     pub(super) timeout: Duration,
-    /// End the run when the target has done nothing but fail for so long.
+    /// End the run when the target has done nothing but fail for so long; a record that it
+    /// answers with 500 for so long is passed over.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span)]
     pub(super) give_up_after: Duration,
     /// The file that an interrupted run goes on from. Default: below data/replay, named after

@@ -271,8 +271,8 @@ pub(super) fn write_ledger(out: &mut impl Write, report: &Report) -> io::Result<
     Ok(())
 }
 
-/// Says how it ended and how to go on; gives the exit code.
-pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
+/// Says how it ended and how to go on, `again` with what was refused; gives the exit code.
+pub(super) fn conclude(report: &Report, refused: &Path, again: &str) -> ExitCode {
     let ledger = &report.ledger;
     let total = ledger.total();
     let took = report.took.as_secs_f64();
@@ -281,10 +281,10 @@ pub(super) fn conclude(report: &Report, refused: &Path) -> ExitCode {
         let because = ledger.refused_for.iter();
         let because: Vec<String> = because.map(|(why, n)| format!("{n} for {why}")).collect();
         eprintln!(
-            "  {} refused ({}); they are in {path}; replay --from {path} sends them again",
+            "  {} refused ({}); they are in {}; to send them again: {again}",
             total.refused,
             because.join(", "),
-            path = refused.display()
+            refused.display()
         );
     }
     if ledger.damaged_bytes > 0 {

@@ -23,6 +23,8 @@ use crate::archive::source::SourceFigures;
 use crate::policy::pace::Pace;
 use crate::vocab::Clock;
 
+mod aside;
+
 /// Records in the window: read and not settled.
 const WINDOW: usize = 4096;
 /// A record that the target so often answered with 500 while it accepted others is at fault
@@ -56,6 +58,9 @@ pub(super) struct Engine<'a> {
     under_way: usize,
     /// Answered 401 or 403 since the last other answer.
     denied: Vec<(Entry, StatusCode)>,
+    /// Answered with 500 until the target would have been given up, and so perhaps what it fails
+    /// on; since the last record that it accepted.
+    broken: Vec<(Entry, StatusCode)>,
     accepted: u64,
     refused: u64,
     last_failure: Option<Failing>,
@@ -79,6 +84,7 @@ impl<'a> Engine<'a> {
             flights: FuturesUnordered::new(),
             under_way: 0,
             denied: Vec::new(),
+            broken: Vec::new(),
             accepted: 0,
             refused: 0,
             last_failure: None,
@@ -140,19 +146,15 @@ impl<'a> Engine<'a> {
         if self.ending.is_some() {
             return;
         }
-        if let (Some(since), Some(failing)) = (self.health.failing_since(), self.last_failure)
-            && now.saturating_duration_since(since) >= self.terms.give_up_after
-        {
+        if let Some(failing) = self.fails_for_good(now) {
             self.ending = Some(Ending::GaveUp(failing));
         } else if self.read.is_some() && self.lanes.len() == 0 && self.flights.is_empty() {
-            self.ending = Some(match self.denied.last() {
-                // Nothing else was ever answered: these few say the same as many would.
-                Some((_, status)) if self.accepted + self.refused == 0 => Ending::Denied(*status),
-                Some(_) | None => Ending::Done,
-            });
-            if self.ending == Some(Ending::Done) {
+            let ending = self.last_word();
+            if ending == Ending::Done {
                 self.refuse_denied();
+                self.refuse_broken();
             }
+            self.ending = Some(ending);
         }
     }
 
@@ -237,6 +239,7 @@ impl<'a> Engine<'a> {
             Outcome::Accepted => {
                 self.answered(now);
                 self.refuse_denied();
+                self.refuse_broken();
                 self.accepted += 1;
                 self.settle(entry, Settled::Accepted);
             }
@@ -247,9 +250,7 @@ impl<'a> Engine<'a> {
             }
             Outcome::Denied(status) => {
                 self.answered(now);
-                self.under_way -= 1;
-                self.lanes.settled(super::lanes::Lane::client(&entry));
-                entry.set_aside();
+                self.set_aside(&mut entry);
                 self.denied.push((entry, status));
                 if self.denied.len() >= MOST_DENIED {
                     self.stop_for(Some(Ending::Denied(status)));
@@ -277,16 +278,31 @@ impl<'a> Engine<'a> {
 
     /// The same record once more, unless it is what makes the target fail.
     fn again(&mut self, order: u64, mut entry: Entry, failing: Failing) {
+        let now = Clock::now();
         entry.tries += 1;
-        if let Failing::Broken(status) = failing {
-            entry.alone += u32::from(self.accepted > entry.seen);
-            if entry.alone >= ALONE {
-                self.refuse(entry, status.as_u16().to_string());
-                return;
+        match failing {
+            Failing::Broken(status) => {
+                entry.broken += 1;
+                entry.alone += u32::from(self.accepted > entry.seen);
+                if entry.alone >= ALONE {
+                    self.refuse(entry, status.as_u16().to_string());
+                    return;
+                }
+                if entry.broken >= ALONE && self.is_overdue(now) {
+                    self.set_aside(&mut entry);
+                    self.broken.push((entry, status));
+                    self.health.another(now);
+                    return;
+                }
             }
+            Failing::Busy(_)
+            | Failing::Unreachable
+            | Failing::Reset
+            | Failing::Invalid
+            | Failing::TimedOut => entry.broken = 0,
         }
         entry.seen = self.accepted;
-        let from = Clock::now() + backoff(entry.tries);
+        let from = now + backoff(entry.tries);
         self.lanes.again((order, entry), from);
     }
 
@@ -300,15 +316,6 @@ impl<'a> Engine<'a> {
         self.refused += 1;
         self.saver.refuse(&entry, why);
         self.settle(entry, Settled::Refused);
-    }
-
-    /// Others are answered otherwise: 401 and 403 were about these records.
-    fn refuse_denied(&mut self) {
-        for (entry, status) in std::mem::take(&mut self.denied) {
-            self.refused += 1;
-            self.saver.refuse(&entry, status.as_u16().to_string());
-            self.saver.settle(&entry, Settled::Refused);
-        }
     }
 
     fn take_in(&mut self, fed: Option<Fed>) {

@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) tries: u32,
     /// Tries that the target answered with an error of its own while it accepted others.
     pub(super) alone: u32,
+    /// Tries that it answered with an error of its own, one after the other.
+    pub(super) broken: u32,
     /// Records that were accepted when it was last tried.
     pub(super) seen: u64,
     /// Given back when the record is settled, or set aside.
@@ -161,6 +163,7 @@ impl Reader {
             line: sourced.line.into(),
             tries: 0,
             alone: 0,
+            broken: 0,
             seen: 0,
             room: Some(room),
         })))

@@ -63,6 +63,12 @@ impl Health {
         self.pause = Some((now, now + wait.max(asked.unwrap_or_default())));
     }
 
+    /// Another record is tried: it is not to wait as long as the one before came to.
+    pub(super) fn another(&mut self, now: Instant) {
+        self.pauses = 0;
+        self.pause = Some((now, now));
+    }
+
     /// Whether something may be sent at `now`.
     pub(super) fn gate(&self, now: Instant) -> Gate {
         match self.pause {
@@ -140,6 +146,21 @@ mod tests {
         assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
         assert_eq!((pauses[0], pauses[19]), (FIRST_PAUSE, LONGEST_PAUSE));
         assert_eq!(health.failing_since(), Some(start + MS));
+    }
+
+    #[test]
+    fn another_record_is_tried_at_once_and_the_failing_is_as_old_as_before() {
+        let (mut health, start) = (Health::default(), Clock::now());
+        for _ in 0..STREAK + 10 {
+            health.failed(start, start, None);
+        }
+        let now = start + 1000 * MS;
+        health.another(now);
+        assert_eq!(health.gate(now), Gate::Probe);
+        assert!(health.pauses());
+        assert_eq!(health.failing_since(), Some(start));
+        health.failed(now, now, None);
+        assert_eq!(health.gate(now), Gate::Shut(now + FIRST_PAUSE));
     }
 
     #[test]

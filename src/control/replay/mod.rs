@@ -8,8 +8,8 @@
 //!
 //! # Invariants
 //! 1. A record is settled only by an answer: accepted by any 2xx, refused by one that says that
-//!    it never will be, or by 500 five times while others were accepted. Everything else is sent
-//!    again.
+//!    it never will be, or by 500 five times while others were accepted, or until the target
+//!    would have been given up and accepts another in its place. Everything else is sent again.
 //! 2. A client's records are sent in the order of their ids; the next one after the answer to
 //!    the one before.
 //! 3. A refused record is on the disk before a checkpoint calls it settled.
