@@ -25,6 +25,7 @@ impl Kept {
             .server("instance", "\"gw-1\"")
             .route("a", &route("a"))
             .route("b", &route("b"))
+            .respond("c", "/c", "")
             .switches("[kill]\nall = \"archive\"\n");
         let config = shelf.uploaded_by(config).archive("seal_after", "\"1h\"");
         let kept = Kept {
@@ -283,6 +284,72 @@ fn what_cannot_be_read_is_named_with_what_to_set() {
         "{}",
         exit.output
     );
+}
+
+#[test]
+fn before_the_first_record_the_commands_say_that_there_is_none_and_make_nothing() {
+    let (upstream, shelf) = (Upstream::echo(), Shelf::new());
+    let config = shelf.uploaded_by(Config::passing(&upstream));
+    let directory = shelf.path("config");
+    std::fs::create_dir(&directory).expect("a directory");
+    config.write(&directory);
+    let config = directory.to_str().expect("a path");
+    for arguments in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["cat"],
+        &["cat", "--route", "any"],
+        &["verify"],
+    ] {
+        let exit = run_to_exit(&[&["--config", config, "archive"], arguments].concat());
+        assert_eq!(exit.code, Some(0), "{}", exit.output);
+        let line = exit.output.trim();
+        let said = "seawall: nothing was archived yet, none of these is there: ";
+        assert!(line.starts_with(said) && !line.contains('\n'), "{line}");
+        for place in ["/a", "/store"] {
+            assert!(line.contains(place), "{line}");
+        }
+    }
+    let checkpoint = shelf.path("replay/checkpoint");
+    let exit = run_to_exit(&[
+        "--config",
+        config,
+        "replay",
+        "--dry-run",
+        "--checkpoint",
+        checkpoint.to_str().expect("a path"),
+    ]);
+    assert_eq!(exit.code, Some(0), "{}", exit.output);
+    for place in ["a", "store", "replay"] {
+        assert!(!shelf.path(place).exists(), "{place}");
+    }
+}
+
+#[test]
+fn a_route_that_is_neither_configured_nor_in_a_record_is_an_error() {
+    let kept = Kept::new();
+    let exit = kept.run(&["cat", "--route", "bb"]);
+    assert_eq!(exit.code, Some(2), "{}", exit.output);
+    for text in ["--route bb: ", "did you mean", "`b`"] {
+        assert!(exit.output.contains(text), "{}", exit.output);
+    }
+    // One that is configured and has no record, of that time; and one that is gone since.
+    assert!(kept.bodies(&["cat", "--route", "c"]).is_empty());
+    assert!(
+        kept.bodies(&["cat", "--route", "b", "--until", "1h"])
+            .is_empty()
+    );
+    let toml = kept.gateway.directory().join("seawall.toml");
+    let text = std::fs::read_to_string(&toml).expect("read");
+    let without = text.replace("[routes.b]", "[routes.other]");
+    std::fs::write(&toml, without).expect("written");
+    assert_eq!(kept.bodies(&["cat", "--route", "b"]).len(), 15);
+    assert!(
+        kept.bodies(&["cat", "--route", "b", "--until", "1h"])
+            .is_empty()
+    );
+    let exit = kept.run(&["cat", "--route", "b2"]);
+    assert_eq!(exit.code, Some(2), "{}", exit.output);
 }
 
 #[test]

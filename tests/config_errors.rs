@@ -236,6 +236,26 @@ stor = 1
 }
 
 #[test]
+fn a_journal_without_room_for_a_record() {
+    let copies = "journal = [\"a\", \"b\"]\ncopies = 2\n";
+    for (name, text) in [
+        ("one", "max_bytes = \"1KiB\"\n".to_owned()),
+        ("two", format!("{copies}max_bytes = \"8191B\"\n")),
+    ] {
+        let text = format!("[archive]\n{text}");
+        insta::assert_snapshot!(format!("archive_without_room_{name}"), structure(&text));
+    }
+    let enough = format!("[archive]\n{copies}max_bytes = \"8KiB\"\n");
+    assert!(
+        load(
+            &[SourceFile::new("config/seawall.toml", &enough)],
+            &environment
+        )
+        .is_ok()
+    );
+}
+
+#[test]
 fn archive_of_a_route() {
     insta::assert_snapshot!(structure(
         r#"[routes.x]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::archive::store::environment;
 use crate::config::{
     Problem, Settings, Severity, SourceFile, examine, ignored_files, process_environment,
-    read_structure, read_switch_entries, read_switches, unreadable_hint,
+    read_structure, read_switch_entries, read_switches, unreadable_hint, warn_of_journal,
 };
 
 /// What `check` found; its JSON form.
@@ -59,12 +59,21 @@ fn inspect(dir: &Path) -> Findings {
 }
 
 fn structure(dir: &Path, files: &[SourceFile], findings: &mut Findings) {
-    let examined = examine(files, &*process_environment());
+    let environment = process_environment();
+    let examined = examine(files, &*environment);
     findings.routes = examined.settings.routes.len();
     findings.upstreams = examined.settings.upstreams.len();
     findings.errors = examined.errors;
     findings.warnings = examined.warnings;
     findings.warnings.extend(store(dir, &examined.settings));
+    for journal in &examined.settings.archive.journal {
+        let in_the_way = file_at(journal).filter(|_| examined.settings.may_archive());
+        findings.warnings.extend(in_the_way.and_then(|file| {
+            let message = format!("{} is a file, and no directory", file.display());
+            let hint = "name a directory, which may be one that is not there yet";
+            warn_of_journal((files, &*environment), journal, (message, hint))
+        }));
+    }
     let path = dir.join("switches.toml");
     let file = match read_switches(dir) {
         Ok(Some(file)) => file,
@@ -98,6 +107,12 @@ fn store(dir: &Path, settings: &Settings) -> Option<Problem> {
     let mut problem = Problem::placeless(dir.join("seawall.toml"), error.to_string());
     problem.severity = Severity::Warning;
     Some(problem)
+}
+
+/// What is no directory, at a path or above it.
+fn file_at(path: &Path) -> Option<PathBuf> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    (!there.is_dir()).then(|| there.to_owned())
 }
 
 fn write_json(findings: &Findings) -> io::Result<()> {
@@ -250,6 +265,38 @@ mod tests {
         assert!(findings.valid && warning.message.starts_with("archive.store"));
         let off = format!("{STRUCTURE}[archive]\nstore = \"off\"\n");
         let dir = directory(&off, Some("[kill]\n"));
+        assert!(inspect(dir.path()).warnings.is_empty());
+    }
+
+    #[test]
+    fn a_journal_that_is_a_file_is_a_warning_where_it_is_written() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name).display().to_string();
+        std::fs::write(path("file"), "").unwrap();
+        let journal = |paths: &str| {
+            let archive = format!("[archive]\nstore = \"off\"\njournal = {paths}\n");
+            directory(&format!("{archive}{STRUCTURE}"), Some("[kill]\n"))
+        };
+        let (good, file, below) = (path("good"), path("file"), path("file/below"));
+        let dir = journal(&format!("[{good:?},\n {file:?},\n {below:?}]"));
+        let findings = inspect(dir.path());
+        assert!(findings.valid);
+        let found: Vec<_> = findings
+            .warnings
+            .iter()
+            .map(|w| (w.line, w.column, &*w.key))
+            .collect();
+        assert_eq!(
+            found,
+            [(4, 2, "archive.journal"), (5, 2, "archive.journal")]
+        );
+        for warning in &findings.warnings {
+            assert_eq!(
+                warning.message,
+                format!("{file} is a file, and no directory")
+            );
+        }
+        let dir = journal(&format!("{good:?}"));
         assert!(inspect(dir.path()).warnings.is_empty());
     }
 

@@ -3,7 +3,6 @@
 //! A running gateway is asked through the journal's directory. Without one the command opens the
 //! journal itself, which is how the records of a gateway that is gone are brought in.
 
-mod absent;
 mod alone;
 
 use std::collections::BTreeMap;
@@ -18,8 +17,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::absent::Absent;
 use self::alone::alone;
+use super::absent::Absent;
 use super::amount::count;
 use super::ask::{self, Gateway};
 use crate::archive::{Disk, OpenError, RealDisk, SegmentId, segment_names, segments_in};

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage. Errors go to standard error, data to standard output.
 
+mod absent;
 mod amount;
 mod archive;
 mod ask;

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::archive::{in_order, moment};
+use super::archive::{in_order, is_missing, moment};
 use crate::archive::source::{SourceOptions, Wanted};
 use crate::archive::store::{Existence, Store, StoreError, StoreUrl, environment};
 use crate::config::{Settings, did_you_mean, examine, process_environment, read_structure};
 use crate::control::replay::{
-    Destinations, Given, Identity, Options, Prepared, RedactedValues, Terms,
+    Destinations, Given, Identity, Kind, Options, Prepared, RedactedValues, Terms,
 };
 
 mod arguments;
@@ -63,12 +63,11 @@ pub(super) fn run(dir: &Path, arguments: &ReplayArguments) -> ExitCode {
 }
 
 async fn replay(dir: &Path, arguments: &ReplayArguments) -> Result<ExitCode, Stop> {
-    let options = options(dir, arguments)?;
+    let (options, has_store) = options(dir, arguments)?;
     let (terms, refused) = (options.terms, options.refused.clone());
-    let history = options.history.is_some();
     let prepared = Prepared::new(options);
     let prepared = prepared.await.map_err(|e| Stop::Failed(e.to_string()))?;
-    words::introduce(&prepared, &terms, history);
+    words::introduce(&prepared, &terms, has_store);
     words::possible(&prepared.survey).map_err(Stop::Failed)?;
     for route in words::nothing_of(&prepared.survey, &arguments.route) {
         eprintln!(
@@ -140,7 +139,8 @@ fn interrupted() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
+/// What is to be done, and whether a store is to know of it.
+fn options(dir: &Path, arguments: &ReplayArguments) -> Result<(Options, bool), Stop> {
     let given = Given {
         headers: arguments.header.clone(),
         query: arguments.query.clone(),
@@ -169,6 +169,9 @@ fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
         known(settings, arguments)?;
     }
     let (source, history) = source(arguments, settings.as_ref())?;
+    let configured = settings.as_ref().and_then(|s| s.archive.store.as_ref());
+    // Before the first upload a rehearsal finds none, and the run makes it.
+    let has_store = history.is_some() || configured.is_some();
     let identity = identity(arguments, &source, destinations.label());
     let checkpoint = arguments.checkpoint.clone();
     let checkpoint = checkpoint
@@ -181,7 +184,7 @@ fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
             "--from {refused}: this run would append to the file that it reads; give another --refused"
         )));
     }
-    Ok(Options {
+    let options = Options {
         source,
         destinations,
         given,
@@ -196,7 +199,12 @@ fn options(dir: &Path, arguments: &ReplayArguments) -> Result<Options, Stop> {
         checkpoint,
         refused,
         history,
-    })
+        kind: match arguments.dry_run {
+            true => Kind::Rehearsal,
+            false => Kind::Real,
+        },
+    };
+    Ok((options, has_store))
 }
 
 /// The configuration, if what it says of routes, upstreams and the archive is free of errors.
@@ -248,10 +256,15 @@ fn source(
             &StoreUrl::parse(url).map_err(failed)?,
             Existence::Required,
         )?),
-        // Before the first upload the directory is not there.
-        None => configured
-            .map(|url| open(url, Existence::Made))
-            .transpose()?,
+        // Before the first upload the directory is not there, and a rehearsal makes none.
+        None => match (configured, arguments.dry_run) {
+            (None, _) => None,
+            (Some(url), false) => Some(open(url, Existence::Made)?),
+            (Some(url), true) => match url.open(&environment(), Existence::Required) {
+                Err(error) if is_missing(&error) => None,
+                opened => Some(opened.map_err(failed)?),
+            },
+        },
     };
     let mut source = SourceOptions::new();
     source.files = arguments.from.clone();

@@ -1,18 +1,19 @@
 //! `[archive]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::{Cursor, Decoded, Single};
 use super::report::{Complaint, did_you_mean};
 use super::settings::ArchiveSettings;
-use super::tree::Node;
+use super::tree::{Node, Place};
 use super::value::{
     count, describe, expected, header_name, none_of, positive_duration, positive_size, text,
 };
 use crate::archive::store::{FORMS, Retain, StoreError, StoreUrl, UrlProblem};
 use crate::archive::{Durability, Options, Redaction};
+use crate::vocab::ByteSize;
 
 const REDACT_HEADERS: [&str; 4] = [
     "authorization",
@@ -28,6 +29,9 @@ const RETAIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// More directories than anybody has disks.
 const MOST_COPIES: usize = 16;
+
+/// Room for a segment's head, and for one request without a body, with its frame.
+const LEAST_BYTES: u64 = 4 << 10;
 
 /// `[archive]` with its defaults.
 pub(super) fn archive(cursor: Option<&Cursor<'_>>) -> ArchiveSettings {
@@ -98,6 +102,20 @@ fn limits(cursor: &Cursor<'_>, archive: &mut ArchiveSettings) {
     }
     if let Some(size) = cursor.read("max_bytes", positive_size) {
         limits.max_bytes = size.0;
+        let least = LEAST_BYTES.saturating_mul(archive.copies as u64);
+        if size.0 < least {
+            let message = format!(
+                "too small: a record without a body and the head of its segment may take {}{}",
+                ByteSize(LEAST_BYTES),
+                match archive.copies {
+                    1 => String::new(),
+                    copies => format!(", {copies} times"),
+                }
+            );
+            let hint = format!("give it {} or more, better some GiB", ByteSize(least));
+            let complaint = Complaint::new(message).hint(hint);
+            cursor.complain("max_bytes", cursor.place_of("max_bytes"), complaint);
+        }
     }
     if let Some(size) = cursor.read("max_buffer", positive_size) {
         limits.max_buffer = size.0;
@@ -105,6 +123,14 @@ fn limits(cursor: &Cursor<'_>, archive: &mut ArchiveSettings) {
     if let Some(age) = cursor.read("seal_after", positive_duration) {
         limits.seal_after = age;
     }
+}
+
+/// Where a directory of the journal is written, if it is.
+pub(super) fn place_of_journal(cursor: &Cursor<'_>, path: &Path) -> Option<Place> {
+    let placed = |node: &Node<'_>| Ok((PathBuf::from(text(node)?), node.place));
+    let listed = cursor.read_list("journal", Single::Allowed, placed)?;
+    let found = listed.into_iter().find(|(written, _)| written == path);
+    found.map(|(_, place)| place)
 }
 
 fn directory(node: &Node<'_>) -> Decoded<PathBuf> {

@@ -58,5 +58,5 @@ pub use settings::{
     RespondSpec, RouteSettings, ServerSettings, Settings, SplitPart, Target, TelemetrySettings,
 };
 pub use switches::{SwitchesRead, UnknownKey, read_switch_entries};
-pub(crate) use validate::examine;
 pub use validate::{Loaded, load};
+pub(crate) use validate::{examine, warn_of_journal};

@@ -1,6 +1,6 @@
 //! From files to settings: tree, merge, decode. Every error is reported, not only the first.
 
-use super::archive::archive;
+use super::archive::{archive, place_of_journal};
 use super::cursor::{Cursor, Path};
 use super::entries::Scope;
 use super::error::{Problem, Severity};
@@ -8,7 +8,7 @@ use super::file::{Environment, SourceFile};
 use super::keys;
 use super::merge::merge;
 use super::plans::plans;
-use super::report::Report;
+use super::report::{Complaint, Report};
 use super::routes;
 use super::server::{admin, server, telemetry};
 use super::settings::Settings;
@@ -75,6 +75,35 @@ pub(crate) fn examine(files: &[SourceFile], environment: &Environment) -> Examin
         errors,
         warnings,
     }
+}
+
+/// A warning about a directory of the journal, where it is written: what is wrong with it shows
+/// a look at the disk, which reading a configuration does not take.
+pub(crate) fn warn_of_journal(
+    (files, environment): (&[SourceFile], &Environment),
+    directory: &std::path::Path,
+    (message, hint): (String, &str),
+) -> Option<Problem> {
+    let report = Report::new(files);
+    let trees = files
+        .iter()
+        .enumerate()
+        .map(|(index, file)| tree::read(index, file, environment, &report));
+    let root = merge(trees.collect(), &report);
+    // Its errors were reported when it was read for the first time.
+    let unheard = Report::new(files);
+    let root = Cursor::open(&root, keys::ROOT, (Path::ROOT, Place::default()), &unheard);
+    let archive = root.table("archive", keys::ARCHIVE);
+    let place = archive.and_then(|archive| place_of_journal(&archive, directory));
+    let Some(place) = place else {
+        let mut problem = Problem::placeless(&files.first()?.path, message).with_hint(hint);
+        problem.severity = Severity::Warning;
+        return Some(problem);
+    };
+    let report = Report::new(files);
+    let complaint = Complaint::new(message).hint(hint);
+    report.warning(place, "archive.journal".to_owned(), complaint);
+    report.finish().1.pop()
 }
 
 fn settings(root: &Cursor<'_>, environment: &Environment) -> Settings {

@@ -10,6 +10,7 @@ use super::places::Places;
 use super::{Found, Stop, in_order, moment};
 use crate::archive::RealDisk;
 use crate::archive::source::{Source, SourceOptions, Wanted};
+use crate::config::did_you_mean;
 
 #[derive(Args, Debug)]
 pub(super) struct CatArguments {
@@ -40,17 +41,14 @@ pub(super) async fn cat(
     out: &mut impl Write,
     arguments: &CatArguments,
 ) -> Result<Found, Stop> {
+    known(places, &arguments.route).await?;
     let mut found = places.found;
-    let options = SourceOptions {
-        store: places.store.clone(),
-        journals: places.journals.clone(),
-        wanted: Wanted {
-            routes: arguments.route.clone(),
-            since: arguments.since,
-            until: arguments.until,
-        },
-        ..SourceOptions::new()
+    let wanted = Wanted {
+        routes: arguments.route.clone(),
+        since: arguments.since,
+        until: arguments.until,
     };
+    let options = options(places, wanted);
     let mut source = match Source::open(options, Arc::new(RealDisk)).await {
         Ok(source) => source,
         Err(error) => {
@@ -78,4 +76,46 @@ pub(super) async fn cat(
         }
     }
     Ok(found)
+}
+
+fn options(places: &Places, wanted: Wanted) -> SourceOptions {
+    SourceOptions {
+        store: places.store.clone(),
+        journals: places.journals.clone(),
+        wanted,
+        ..SourceOptions::new()
+    }
+}
+
+/// Whether the routes that were typed are configured, or have a record: a route may be gone
+/// since.
+async fn known(places: &Places, routes: &[String]) -> Result<(), Stop> {
+    let Some(configured) = &places.routes else {
+        return Ok(());
+    };
+    for route in routes {
+        if !configured.contains(route) && !has_record(places, route).await {
+            let names = configured.iter().map(String::as_str);
+            let hint = did_you_mean(route, names).map_or(String::new(), |hint| format!("; {hint}"));
+            return Err(Stop::Usage(format!(
+                "--route {route}: the configuration has no such route, and no record is of it{hint}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a record is of that route. What cannot be read may be.
+async fn has_record(places: &Places, route: &str) -> bool {
+    let wanted = Wanted {
+        routes: vec![route.to_owned()],
+        since: None,
+        until: None,
+    };
+    let source = Source::open(options(places, wanted), Arc::new(RealDisk));
+    let Ok(mut source) = source.await else {
+        return true;
+    };
+    let next = source.next().await;
+    !matches!(next, Ok(None)) || !source.take_damage().is_empty()
 }

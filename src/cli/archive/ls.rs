@@ -17,6 +17,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) async fn ls(places: &Places, out: &mut impl Write, json: bool) -> Result<Found, Stop> {
     let mut found = places.found;
     let mut total = Total::default();
+    if places.journals.is_empty() && places.store.is_none() {
+        return Ok(found);
+    }
     if !json {
         writeln!(
             out,

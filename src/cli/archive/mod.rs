@@ -16,6 +16,7 @@ use jiff::Timestamp;
 
 use self::cat::CatArguments;
 use self::places::Places;
+pub(super) use self::places::is_missing;
 use super::flush;
 use crate::archive::store::{FORMS, StoreError, StoreUrl};
 use crate::vocab::{Clock, parse_duration};
@@ -83,6 +84,8 @@ fn store_url(text: &str) -> Result<StoreUrl, String> {
 /// Why the command ends early.
 #[derive(Debug)]
 enum Stop {
+    /// What was typed.
+    Usage(String),
     /// The configuration does not say where to read.
     Configuration(String),
     /// Standard output takes no more.
@@ -137,6 +140,10 @@ pub(super) fn run(dir: &Path, arguments: &ArchiveArguments) -> ExitCode {
         // A closed pipe is how a reader says that it has seen enough.
         Stop::Output(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Stop::Output(error) => eprintln!("seawall: cannot write: {error}"),
+        Stop::Usage(why) => {
+            eprintln!("seawall: {why}");
+            return ExitCode::from(2);
+        }
         Stop::Configuration(why) => eprintln!("seawall: {why}"),
         Stop::Runtime(error) => eprintln!("seawall: no runtime can be started: {error}"),
         Stop::Nothing => {}

@@ -117,8 +117,8 @@ impl std::error::Error for CheckpointError {}
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     path: PathBuf,
-    /// Locked until it is closed.
-    _lock: File,
+    /// Locked until it is closed; `None`: it is only read.
+    lock: Option<File>,
 }
 
 impl Checkpoint {
@@ -132,9 +132,26 @@ impl Checkpoint {
             fs::create_dir_all(directory).map_err(failed)?;
         }
         let lock = lock(path)?;
+        Checkpoint::found(path, Some(lock), identity)
+    }
+
+    /// The same for a rehearsal, which makes no file, and may go on beside the run.
+    pub(super) fn look(
+        path: &Path,
+        identity: &Identity,
+    ) -> Result<(Checkpoint, Option<State>), CheckpointError> {
+        Checkpoint::found(path, None, identity)
+    }
+
+    fn found(
+        path: &Path,
+        lock: Option<File>,
+        identity: &Identity,
+    ) -> Result<(Checkpoint, Option<State>), CheckpointError> {
+        let failed = |error| CheckpointError::Io(path.to_owned(), error);
         let checkpoint = Checkpoint {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         };
         let text = match fs::read(path) {
             Ok(text) => text,
@@ -163,7 +180,7 @@ impl Checkpoint {
 impl Drop for Checkpoint {
     /// Without a checkpoint nobody needs its lock.
     fn drop(&mut self) {
-        if !self.path.exists() {
+        if self.lock.is_some() && !self.path.exists() {
             let _ = fs::remove_file(beside(&self.path, "lock"));
         }
     }

@@ -41,6 +41,6 @@ pub use ending::{Ending, Phase, Progress, Watch};
 pub use ledger::{Counts, Ledger};
 pub use outcome::Failing;
 pub use request::{Given, Lacking, RedactedValues, Unsendable};
-pub use run::{Earlier, Options, Prepared, ReplayError, Report, Terms};
+pub use run::{Earlier, Kind, Options, Prepared, ReplayError, Report, Terms};
 pub use survey::Survey;
 pub use target::{BadUrl, Destinations, NoTarget};

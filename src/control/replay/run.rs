@@ -66,6 +66,17 @@ pub struct Options {
     pub refused: PathBuf,
     /// The store whose history says what earlier runs got accepted.
     pub history: Option<Store>,
+    /// Whether anything is sent.
+    pub kind: Kind,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To send.
+    Real,
+    /// To say what would be sent: no file is made, and it must not be run.
+    Rehearsal,
 }
 
 /// Why a run does not begin.
@@ -137,7 +148,10 @@ impl Prepared {
     /// # Errors
     /// When nothing can be begun.
     pub async fn new(mut options: Options) -> Result<Prepared, ReplayError> {
-        let opened = Checkpoint::open(&options.checkpoint, &options.identity);
+        let opened = match options.kind {
+            Kind::Real => Checkpoint::open(&options.checkpoint, &options.identity),
+            Kind::Rehearsal => Checkpoint::look(&options.checkpoint, &options.identity),
+        };
         let (checkpoint, found) = opened.map_err(ReplayError::Checkpoint)?;
         let mut earlier = None;
         let state = match found {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::amount::count;
 use super::ask::{self, Gateway};
-use crate::cli::amount::count;
 
 /// A directory of a running gateway: it is no empty journal, whatever is found under its name.
 #[derive(Debug)]
