@@ -159,7 +159,8 @@ impl Reloader {
             let left = at.saturating_sub(Clock::unix());
             Clock::now() + left.min(LONGEST)
         });
-        let all = [self.switches_due, self.structure.due(), turn];
+        let storm = self.automatic.due();
+        let all = [self.switches_due, self.structure.due(), storm, turn];
         all.into_iter().flatten().min()
     }
 
