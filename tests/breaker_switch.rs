@@ -163,6 +163,54 @@ fn passing_is_said_outright_and_ends_a_trip_without_a_second() {
     assert_passed(&gateway.get("/a"));
 }
 
+/// A route whose breaker has tripped by itself, and nothing else that refuses.
+fn tripped_by_itself(upstream: &Upstream) -> (Config, Gateway) {
+    let config = |breaker: &str| {
+        let keys =
+            format!("path = \"/a\"\nupstream = \"u\"\nretry = {{ attempts = 1 }}\n{breaker}");
+        Config::new().upstream("u", upstream).route("a", &keys)
+    };
+    let breaker = "breaker = { consecutive_failures = 2, open_for = \"60s\" }";
+    let gateway = Gateway::start(&config(breaker));
+    for _ in 0..2 {
+        assert_refusal(&gateway.get("/a"), 502, "upstream_reset");
+    }
+    wait_for("the breaker to trip", || {
+        reason_of(&gateway.get("/a")) == "breaker_open"
+    });
+    (config(""), gateway)
+}
+
+#[test]
+fn passing_beside_an_error_ends_no_trip_of_its_own() {
+    let upstream = Upstream::closing();
+    let (_, gateway) = tripped_by_itself(&upstream);
+    gateway.write_switches("[kill]\n[breaker]\na = \"passing\"\nzz = \"tripped\"\n");
+    wait_for("the error to be told", || {
+        let errors = &gateway.status()["switch_errors"];
+        errors.as_array().is_some_and(|errors| errors.len() == 1)
+    });
+    holds_for(Duration::from_millis(1300), "a to stay refused", || {
+        reason_of(&gateway.get("/a")) == "breaker_open"
+    });
+    gateway.write_switches("[kill]\n[breaker]\na = \"passing\"\n");
+    wait_held(&gateway, "a=passing");
+    assert_refusal(&gateway.get("/a"), 502, "upstream_reset");
+}
+
+#[test]
+fn a_structure_without_the_breaker_that_refuses_waits_for_a_second() {
+    let upstream = Upstream::closing();
+    let (without, gateway) = tripped_by_itself(&upstream);
+    let start = now();
+    gateway.write_structure(&without);
+    wait_for("a to reach its upstream again", || {
+        reason_of(&gateway.get("/a")) == "upstream_reset"
+    });
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
+}
+
 #[test]
 fn neither_table_of_a_broken_file_blocks_the_other() {
     let (_upstream, gateway) = start("[kill]\n");

@@ -3,7 +3,7 @@
 //! after each.
 //!
 //! The damaged file is written in place over the live file of a running gateway, with switches of
-//! every shape thrown. That it was read is seen in the digest of the status. Work is split
+//! every shape thrown, an automatic kill and a breaker that has tripped by itself. That it was read is seen in the digest of the status. Work is split
 //! between several gateways, because most of the time is waiting.
 
 mod support;
@@ -23,6 +23,9 @@ const SAFE: Duration = Duration::from_millis(900);
 
 const CORRUPTIONS: usize = 1000;
 
+/// Where the routes are that the gateway stops by itself.
+const ROUTES: &str = "routes.d/by-itself.toml";
+
 /// What is thrown below the shipped comments; the mark tells that a neighbour was taken.
 const THROWN: &str = r#"report-suspicious = "archive"
 leaderboard = { mode = "drop", percent = 50, until = 2036-11-06T09:00:00Z, reason = "INC-42: disks at their limit", owner = "amy" }
@@ -40,6 +43,9 @@ when = { query = { beta = "1" } }
 [[kill.submit-stats]]
 mode = "reject"
 percent = 30
+[[kill.automatic]]
+mode = "off"
+when = { query = { nobody = "1" } }
 "#;
 
 fn shipped(name: &str) -> String {
@@ -49,7 +55,8 @@ fn shipped(name: &str) -> String {
     std::fs::read_to_string(path).expect("a shipped file")
 }
 
-/// The shipped structure on free ports. Clients are named by the peer on loopback.
+/// The shipped structure on free ports. Clients are named by the peer on loopback. A breaker of
+/// every route would refuse what is restored.
 fn structure() -> String {
     let replaced = [
         ("\"0.0.0.0:8080\"", "\"127.0.0.1:0\""),
@@ -59,6 +66,7 @@ fn structure() -> String {
             "trusted_proxies = [\"127.0.0.1\"]",
         ),
         ("workers = 0", "workers = 1"),
+        ("\nbreaker = {", "\n# breaker = {"),
     ];
     replaced
         .iter()
@@ -67,6 +75,24 @@ fn structure() -> String {
             text.replace(from, to)
         })
 }
+
+/// The shipped routes. What is restored passes at once.
+fn game() -> String {
+    let at_once = "kill_switch = { restore = \"0s\", ";
+    shipped("routes.d/game.toml").replace("kill_switch = { ", at_once)
+}
+
+/// Routes whose requests nobody's hand holds back. What the gateway threw ends within no test.
+const BY_ITSELF: &str = r#"[routes.broken]
+path = "/broken"
+upstream = "stats"
+breaker = { consecutive_failures = 2, open_for = "1h" }
+[routes.automatic]
+path = "/automatic"
+upstream = "stats"
+kill_switch = { mode = "drop", restore = "0s" }
+auto_kill = { above = "1/s", for = "1s", hold = "1h" }
+"#;
 
 /// Breakers held by hand; the shipped file has the table before the switches.
 const HELD: &str = "[breaker]\ntripped = \"tripped\"\nother = \"tripped\"\nping = \"passing\"\n";
@@ -115,7 +141,8 @@ impl Lane {
         let path: PathBuf = directory.path().to_owned();
         let routes = path.join("routes.d");
         std::fs::create_dir(&routes).expect("made");
-        std::fs::write(routes.join("game.toml"), shipped("routes.d/game.toml")).expect("written");
+        std::fs::write(routes.join("game.toml"), game()).expect("written");
+        std::fs::write(path.join(ROUTES), BY_ITSELF).expect("written");
         let mut mark = "[routes.mark]\npath = \"/mark\"\nrespond = { status = 299 }\n".to_owned();
         for name in ["tripped", "other"] {
             mark += &format!("[routes.{name}]\npath = \"/{name}\"\nupstream = \"stats\"\n");
@@ -133,6 +160,7 @@ impl Lane {
             turn: 0,
             good: (Value::Null, Value::Null),
         };
+        lane.stop_by_itself();
         lane.killed = lane.find_killed();
         let status = lane.status();
         lane.good = (digest(&status), status["config_hash"].clone());
@@ -141,6 +169,13 @@ impl Lane {
 
     fn status(&mut self) -> Value {
         self.admin.ask(get("/api/v1/status")).json()
+    }
+
+    /// Asks until the gateway holds back by itself what it should.
+    fn stop_by_itself(&mut self) {
+        for path in ["/broken", "/automatic"] {
+            wait_for(path, || self.is_killed(&get(path)));
+        }
     }
 
     /// At most four requests of each kind that are killed, of those that are.
@@ -155,6 +190,8 @@ impl Lane {
             // By its breaker, which answers 503.
             ("GET /tripped", "", 1),
             ("GET /other", "", 1),
+            ("GET /broken", "", 1),
+            ("GET /automatic", "", 1),
         ];
         let mut killed = Vec::new();
         for (line, headers, wanted) in kinds {
@@ -268,19 +305,28 @@ impl Lane {
             assert!(!in_time, "{restored:?} restored by:\n{}", shown(text));
             // The machine stood still for a second: the file may have meant what it said.
             counts.again.fetch_add(1, Relaxed);
+            self.stop_by_itself();
         }
         panic!("no attempt was fast enough to say anything");
     }
 
-    /// The same under this structure. A look that has read switches written later has decided
-    /// on the structure, too.
     fn judge_structure(&mut self, damaged: &[u8], counts: &Counts) {
+        self.judge_file(("seawall.toml", &structure()), damaged, counts);
+    }
+
+    fn judge_routes(&mut self, damaged: &[u8], counts: &Counts) {
+        self.judge_file((ROUTES, BY_ITSELF), damaged, counts);
+    }
+
+    /// The same under this file of the structure. A look that has read switches written later has
+    /// decided on the structure, too.
+    fn judge_file(&mut self, (name, whole): (&str, &str), damaged: &[u8], counts: &Counts) {
         counts.files.fetch_add(1, Relaxed);
         for _ in 0..5 {
             let mark = self.next_status();
             let good = marked(switches().as_bytes(), mark).expect("a mark");
             let start = now();
-            self.write("seawall.toml", damaged);
+            self.write(name, damaged);
             self.write_switches(&good);
             let restored = self.restored(counts);
             let in_time = start.elapsed() < SAFE;
@@ -291,7 +337,7 @@ impl Lane {
                 "{}",
                 shown(damaged)
             );
-            self.write("seawall.toml", structure().as_bytes());
+            self.write(name, whole.as_bytes());
             let mut status = self.write_good(counts);
             let good = |status: &Value, hash: &Value| {
                 status["config_hash"] == *hash
@@ -309,6 +355,7 @@ impl Lane {
             }
             assert!(!in_time, "{restored:?} restored by:\n{}", shown(damaged));
             counts.again.fetch_add(1, Relaxed);
+            self.stop_by_itself();
         }
         panic!("no attempt was fast enough to say anything");
     }
@@ -438,4 +485,11 @@ fn a_broken_file_can_throw_never_restore_corrupted_structure() {
         &corruptions(&structure()),
         Lane::judge_structure,
     );
+}
+
+#[test]
+fn a_broken_file_can_throw_never_restore_damaged_routes() {
+    let mut files = truncations(BY_ITSELF);
+    files.extend(corruptions(BY_ITSELF).into_iter().take(300));
+    judge("damaged routes", &files, Lane::judge_routes);
 }

@@ -356,6 +356,8 @@ fn a_header_in_upper_case_still_throws_and_restores_nothing() {
     gateway.write_switches("[KILL]\nb = \"drop\"\n");
     wait_killed(&gateway, "b");
     assert!(is_killed(&gateway, "a"));
+    // It is told after the switches hold.
+    wait_errors(&gateway);
     let error = gateway.status()["switch_errors"][0].clone();
     assert_eq!(error["hint"], "did you mean `kill`?", "{error}");
 }

@@ -146,8 +146,9 @@ impl Flipped {
     pub(super) fn succeeded(&self) -> bool {
         match &self.outcome {
             None | Some(Outcome::Acted(_)) => true,
-            Some(Outcome::Silent) => self.done.written.manner == Manner::Unchanged,
-            Some(Outcome::Held(_) | Outcome::Overtaken | Outcome::Unread) => false,
+            Some(Outcome::Held(_) | Outcome::Overtaken | Outcome::Unread | Outcome::Silent) => {
+                false
+            }
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Automatic {
     /// Routes whose traffic is back; their entries leave with the next look, once that was told.
     over: Vec<Arc<str>>,
     looked: Option<Instant>,
+    /// When the next look may throw something, if it comes before a second has passed.
+    due: Option<Instant>,
 }
 
 /// What happened to one route; one line of the log.
@@ -73,12 +75,19 @@ impl Automatic {
         entries
     }
 
-    /// Whether it is time to look: a second has passed, or something thrown ends now.
+    /// When to look although no second has passed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether it is time to look: a second has passed, something thrown ends now, or something
+    /// may be thrown.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let passed = |looked: Instant| now.saturating_duration_since(looked) >= PAUSE;
         let uptime = Clock::uptime(now);
         let ends = |machine: &Machine| machine.until().is_some_and(|end| end <= uptime + DRIFT);
-        self.looked.is_none_or(passed) || self.machines.values().any(ends)
+        let ripe = self.due.is_some_and(|due| due <= now);
+        ripe || self.looked.is_none_or(passed) || self.machines.values().any(ends)
     }
 
     /// Looks at every route.
@@ -94,6 +103,7 @@ impl Automatic {
             }
         }
         let mut events = Vec::new();
+        let mut next: Option<Duration> = None;
         for route in &table.routes {
             let Some(auto) = &route.spec.auto_kill else {
                 continue;
@@ -110,9 +120,11 @@ impl Automatic {
             };
             let change = machine.look(&auto.spec, permission, look);
             let left = machine.until().map(|end| end.saturating_sub(uptime));
+            next = next.into_iter().chain(machine.due(&auto.spec)).min();
             events.extend(self.follow(name, auto, (change, left, now.unix)));
             self.machines.insert(Arc::clone(name), machine);
         }
+        self.due = next.map(|at| now.steady + at.saturating_sub(Clock::uptime(now.steady)));
         events.extend(self.forget(table, now.unix));
         events
     }

@@ -1,12 +1,12 @@
 //! Which breakers are held by hand: the fail-safe reading of `[breaker]`.
 //!
 //! As in `switches`, a broken file can trip, never restore. `"tripped"` holds at once.
-//! `"passing"` lets through what was tripped by hand, so it needs a file without errors for that;
-//! it is a word of its own, as `"off"` is, and waits no longer. A route that is not named any more
-//! is let go once the file was free of errors, and unchanged, for [`CALM`]; a file that says
-//! neither `[kill]` nor `[breaker]` lets go of nothing.
+//! `"passing"` lets through what was tripped, by hand or by itself, so it needs a file without
+//! errors for that; it is a word of its own, as `"off"` is, and waits no longer. A route that is
+//! not named any more is let go once the file was free of errors, and unchanged, for [`CALM`]; a
+//! file that says neither `[kill]` nor `[breaker]` lets go of nothing.
 //!
-//! | the file | `"tripped"` | `"passing"` where it was tripped | `"passing"` elsewhere | a route that is not in it |
+//! | the file | `"tripped"` | `"passing"` where it is tripped | `"passing"` elsewhere | a route that is not in it |
 //! |---|---|---|---|---|
 //! | free of errors | holds at once | holds at once | holds at once | is let go after [`CALM`] |
 //! | any error | holds at once | keeps what it had | holds at once | keeps what it had |
@@ -21,8 +21,9 @@ use serde::Serialize;
 use super::audit::Writer;
 use super::status::{Noted, rfc3339};
 use super::switches::{CALM, Seen};
+use crate::config::{RouteSettings, Settings};
 use crate::policy::breaker::{Forced, ForcedBreakers};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{RouteTable, Snapshot};
 use crate::vocab::Clock;
 
 /// What is held, and why it still is.
@@ -45,9 +46,15 @@ impl Breakers {
         &self.held
     }
 
-    /// Takes in what the file says now; `None` while it is missing or unreadable. Returns when
-    /// to look again, if what waits ends then.
-    pub(super) fn observe(&mut self, seen: Option<Seen<'_>>, now: Instant) -> Option<Instant> {
+    /// Takes in what the file says now; `None` while it is missing or unreadable. `trips` says of
+    /// a route whether its own breaker holds requests back. Returns when to look again, if what
+    /// waits ends then.
+    pub(super) fn observe(
+        &mut self,
+        seen: Option<Seen<'_>>,
+        trips: impl Fn(&str) -> bool,
+        now: Instant,
+    ) -> Option<Instant> {
         let Some(seen) = seen else {
             self.calm = None;
             self.held = self.entries.keys().cloned().collect();
@@ -59,10 +66,14 @@ impl Breakers {
             self.entries.clone_from(said);
         }
         for (route, forced) in said {
-            let tripped = self.entries.get(route) == Some(&Forced::Tripped);
+            let tripped = || match self.entries.get(route) {
+                Some(Forced::Tripped) => true,
+                Some(Forced::Passing) => false,
+                None => trips(route),
+            };
             let may = match forced {
                 Forced::Tripped => true,
-                Forced::Passing => !tripped || seen.free_of_errors(),
+                Forced::Passing => seen.free_of_errors() || !tripped(),
             };
             if may {
                 self.entries.insert(Arc::clone(route), *forced);
@@ -162,6 +173,20 @@ pub(super) fn tell_changes(
             None => _ = told.noted.remove(route),
         }
     }
+}
+
+/// Whether the route's breaker holds requests back by itself.
+pub(super) fn breaks(table: &RouteTable, name: &str, now: Instant) -> bool {
+    let routes = &table.routes;
+    let found = routes.binary_search_by(|route| (*route.spec.name).cmp(name));
+    found.is_ok_and(|at| routes[at].breaks(Clock::uptime(now)))
+}
+
+/// Whether a structure takes a breaker away that holds requests back by itself.
+pub(super) fn unguards(table: &RouteTable, after: &Settings, now: Instant) -> bool {
+    let plain = |route: &&RouteSettings| route.breaker.is_none();
+    let mut without = after.routes.iter().filter(plain);
+    without.any(|route| breaks(table, &route.name, now))
 }
 
 /// Tells the breakers of the routes whose hand that held them tripped has left.

@@ -5,6 +5,7 @@
 //! stated again under it and both are published with one swap. Only then is it said what is
 //! wrong, so that an entry for a route that came with the same look is no error.
 
+mod judging;
 mod telling;
 
 use std::path::Path;
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use super::audit::{log_errors, log_warnings};
 use super::automatic::Automatic;
-use super::breakers::Breakers;
+use super::breakers::{Breakers, breaks};
 use super::resolver;
 use super::status::Status;
-use super::structure::{Identity, StructureFiles, Unsettled, redirects, removes};
-use super::switches::{Ground, Moment, Seen, Switches, restores};
+use super::structure::{Identity, StructureFiles, Unsettled, removes};
+use super::switches::{Ground, Moment, Switches};
 use super::switchfile::SwitchFile;
 use super::watch::{Depth, Look};
 use super::{Options, StartError};
@@ -88,7 +89,7 @@ impl Reloader {
         };
         let dues = [
             switches.observe(file.seen(), ground, now),
-            breakers.observe(file.seen(), begun),
+            breakers.observe(file.seen(), |_| false, begun),
         ];
         let table = Arc::new(RouteTable::compile(Arc::clone(&settings), None));
         resolver::expect(&table);
@@ -158,7 +159,8 @@ impl Reloader {
             let left = at.saturating_sub(Clock::unix());
             Clock::now() + left.min(LONGEST)
         });
-        let all = [self.switches_due, self.structure.due(), turn];
+        let storm = self.automatic.due();
+        let all = [self.switches_due, self.structure.due(), storm, turn];
         all.into_iter().flatten().min()
     }
 
@@ -216,7 +218,9 @@ impl Reloader {
         let auto = self.automatic.entries();
         let ground = Ground { routes, auto };
         let switches = self.switches.observe(seen, ground, now);
-        let breakers = self.breakers.observe(seen, now.steady);
+        let table = &self.live.load().table;
+        let trips = |route: &str| breaks(table, route, now.steady);
+        let breakers = self.breakers.observe(seen, trips, now.steady);
         [switches, breakers].into_iter().flatten().min()
     }
 
@@ -278,7 +282,9 @@ impl Reloader {
                 self.structure.wait();
             }
             Ok(loaded) if !calm && self.lets_go(&loaded.settings, now) => {
-                tracing::debug!("killed requests would pass; waiting for the files to settle");
+                tracing::debug!(
+                    "requests held back now would pass; waiting for the files to settle"
+                );
                 self.structure.wait();
             }
             Ok(loaded) if self.loses_every_route(&loaded.settings) => {
@@ -300,38 +306,6 @@ impl Reloader {
                 self.apply(good, now);
             }
         }
-    }
-
-    /// Whether a structure would let something through that is killed: a plan that lost entries,
-    /// a route of another tier, or one without the `auto_kill` that kills it.
-    fn lets_go(&self, settings: &Settings, now: Moment) -> bool {
-        let before = self.live.load();
-        if self.switches.entries().is_empty() && self.automatic.entries().is_empty() {
-            return false;
-        }
-        if before.board.concerns_routes() && redirects(before.settings(), settings) {
-            return true;
-        }
-        let read = self.file.under(settings);
-        let seen = read.as_ref().map(|(digest, read)| Seen {
-            digest: *digest,
-            read,
-        });
-        let held = Ground {
-            routes: &before.settings().routes,
-            auto: self.automatic.entries(),
-        };
-        let next = Ground {
-            routes: &settings.routes,
-            auto: &self.automatic.under(&settings.routes),
-        };
-        let entries = self.switches.under(seen, next, now);
-        let held = (held, self.switches.entries());
-        restores(held, (next, &entries), now.unix)
-    }
-
-    fn loses_every_route(&self, settings: &Settings) -> bool {
-        settings.routes.is_empty() && !self.live.load().settings().routes.is_empty()
     }
 
     /// Says so to whoever asked, or waits for the errors to end.

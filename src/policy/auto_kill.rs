@@ -13,6 +13,8 @@
 //! - What is measured is what is offered, killed requests included: killing does not make a storm
 //!   look over. If it still rages when the hold ends, the hold is renewed; nothing comes back into
 //!   the storm.
+//! - A look that is above says nothing of when it became so: `for` begins with its end, and ends
+//!   with a look that is above as well. What is thrown was asked for too much all that time.
 //! - While traffic returns, linearly over `restore`, the route is watched as ever, and killed
 //!   whole again by the same rule.
 //! - Never a route of tier `core`, and none that `[kill]` exempts with `"off"`: either ends an
@@ -126,7 +128,7 @@ pub struct Look {
 pub struct AutoKill {
     phase: Phase,
     last: Option<Look>,
-    /// Since when there are too many.
+    /// Since when there are too many for certain: the end of the first look that was above.
     above_since: Option<Duration>,
 }
 
@@ -181,6 +183,19 @@ impl AutoKill {
         }
     }
 
+    /// When a look at a route that is asked for too much is enough to kill it; `None` as long as
+    /// nothing is to be expected of one.
+    pub fn due(&self, spec: &AutoKillSpec) -> Option<Duration> {
+        match self.phase {
+            Phase::Watching | Phase::Returning { .. } => {
+                let (since, last) = self.above_since.zip(self.last)?;
+                let enough = since.saturating_add(spec.lasting);
+                Some(enough.max(last.now.saturating_add(SHORTEST_LOOK)))
+            }
+            Phase::Holding { .. } => None,
+        }
+    }
+
     fn lift(&mut self, denial: Denial) -> Change {
         match std::mem::take(self).phase {
             Phase::Watching => Change::None,
@@ -203,15 +218,17 @@ impl AutoKill {
         let too_many = u128::from(came) * spec.above.period().as_nanos()
             > u128::from(spec.above.count()) * elapsed.as_nanos();
         self.above_since = match too_many {
-            true => self.above_since.or(Some(last.now)),
+            true => self.above_since.or(Some(look.now)),
             false => None,
         };
         self.last = Some(look);
     }
 
     fn step(&mut self, spec: &AutoKillSpec, now: Duration) -> Change {
-        let since = self.above_since;
-        let storm = since.is_some_and(|since| now.saturating_sub(since) >= spec.lasting);
+        // Nothing is known of what came after the last look that was measured.
+        let measured = self.above_since.zip(self.last);
+        let storm =
+            measured.is_some_and(|(since, last)| last.now.saturating_sub(since) >= spec.lasting);
         let until = now + spec.hold;
         match self.phase {
             Phase::Watching | Phase::Returning { .. } if storm => {

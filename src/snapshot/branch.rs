@@ -53,6 +53,18 @@ impl Route {
         position
     }
 
+    /// Whether a breaker of the route holds requests back by itself, whatever a hand says.
+    pub fn breaks(&self, now: Duration) -> bool {
+        let Some(spec) = &self.spec.breaker else {
+            return false;
+        };
+        let position = |branch: &Branch| branch.state.breaker.position(spec, None, now);
+        self.branches.iter().any(|branch| match position(branch) {
+            BreakerPosition::Passing => false,
+            BreakerPosition::Probing | BreakerPosition::Tripped => true,
+        })
+    }
+
     /// Logs what the end of a request changed; `failure` is what became of it, if it failed.
     pub fn tell_breaker(
         &self,

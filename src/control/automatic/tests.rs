@@ -96,12 +96,12 @@ fn off() -> Entries {
 fn a_storm_throws_a_switch_with_an_end_and_killed_requests_keep_it() {
     let mut story = Story::begin();
     assert_eq!(story.pass(5, 100).until(), None);
-    assert_eq!(story.pass(3, 101).until(), Some(28));
+    assert_eq!(story.pass(4, 101).until(), Some(29));
     let entry = &story.automatic.entries()["a"];
     assert_eq!(entry.position, Position::Thrown(Some(Mode::Drop)));
     assert_eq!(entry.reason.as_deref(), Some("more than 100/s for 3s"));
-    assert_eq!(story.pass(20, 200).until(), Some(48), "the storm goes on");
-    assert_eq!(story.pass(29, 1).until(), Some(48), "traffic comes back");
+    assert_eq!(story.pass(20, 200).until(), Some(49), "the storm goes on");
+    assert_eq!(story.pass(29, 1).until(), Some(49), "traffic comes back");
     assert_eq!(story.pass(2, 1).until(), None);
     let lines: Vec<_> = story
         .lines
@@ -110,23 +110,23 @@ fn a_storm_throws_a_switch_with_an_end_and_killed_requests_keep_it() {
         .collect();
     assert_eq!(
         lines,
-        [(8, "kill switch changed"), (28, "kill switch renewed")]
+        [(9, "kill switch changed"), (29, "kill switch renewed")]
     );
 }
 
 #[test]
 fn requests_that_hang_are_a_storm_too() {
     let mut story = Story::begin();
-    for _ in 0..3 {
+    for _ in 0..4 {
         story.seconds += 1;
         (0..101).for_each(|_| story.table.routes[0].metrics.begin());
         story.look();
     }
-    assert_eq!(story.until(), Some(23));
+    assert_eq!(story.until(), Some(24));
     // Their ends are not counted once more.
     story.automatic = Automatic::default();
     story.look();
-    for _ in 0..3 {
+    for _ in 0..4 {
         story.seconds += 1;
         let metrics = &story.table.routes[0].metrics;
         (0..101).for_each(|_| metrics.end(By::Gateway, 504, Duration::ZERO));
@@ -138,22 +138,22 @@ fn requests_that_hang_are_a_storm_too() {
 #[test]
 fn off_lifts_it_and_it_watches_anew() {
     let mut story = Story::begin();
-    assert!(story.pass(3, 500).until().is_some());
+    assert!(story.pass(4, 500).until().is_some());
     story.kill = off();
     story.lift();
     assert_eq!(story.until(), None);
     assert_eq!(story.pass(20, 500).until(), None);
     story.kill = Entries::new();
     assert_eq!(
-        story.pass(2, 500).until(),
+        story.pass(4, 500).until(),
         None,
         "seen since the exemption alone"
     );
-    assert!(story.pass(2, 500).until().is_some());
+    assert!(story.pass(1, 500).until().is_some());
     let word = str::to_owned;
     assert_eq!(
         story.lines[1],
-        (3, "kill switch changed", word("drop"), word("off"))
+        (4, "kill switch changed", word("drop"), word("off"))
     );
 }
 
@@ -168,7 +168,7 @@ fn a_tier_that_is_off_is_exempt_and_a_written_kill_is_not() {
     assert_eq!(story.pass(5, 500).until(), None);
     let own = Setting::Entries(vec![drop]);
     story.kill.insert(KillKey::Route("a".into()), own);
-    assert!(story.pass(4, 500).until().is_some(), "its own key decides");
+    assert!(story.pass(5, 500).until().is_some(), "its own key decides");
 }
 
 #[test]
@@ -180,24 +180,24 @@ fn a_reload_keeps_it_unless_the_route_is_core_or_has_none() {
         ("tier = \"core\"".to_owned(), false),
     ] {
         let mut story = Story::begin();
-        story.pass(3, 500);
+        story.pass(4, 500);
         story.table = table(&keys, Some(&story.table));
         story.lift();
-        assert_eq!(story.until(), kept.then_some(23), "{keys}");
-        assert_eq!(story.pass(5, 500).until(), kept.then_some(23), "{keys}");
+        assert_eq!(story.until(), kept.then_some(24), "{keys}");
+        assert_eq!(story.pass(5, 500).until(), kept.then_some(24), "{keys}");
     }
 }
 
 #[test]
 fn a_wall_clock_that_is_set_moves_the_end_with_it() {
     let mut story = Story::begin();
-    story.pass(3, 500);
+    story.pass(4, 500);
     let now = Moment {
         unix: story.now().unix + Duration::from_secs(3600),
         ..story.now()
     };
     story.automatic.look(&story.table, &story.kill, now);
-    assert_eq!(story.until(), Some(3623));
+    assert_eq!(story.until(), Some(3624));
 }
 
 #[test]
@@ -206,8 +206,11 @@ fn it_looks_once_a_second_and_when_a_hold_ends() {
     let at = |story: &Story, ms| story.start + Duration::from_millis(ms);
     assert!(!story.automatic.is_due(at(&story, 500)));
     assert!(story.automatic.is_due(at(&story, 1000)));
-    story.pass(22, 500);
-    assert_eq!(story.until(), Some(23));
-    assert!(!story.automatic.is_due(at(&story, 22_500)));
-    assert!(story.automatic.is_due(at(&story, 22_960)));
+    story.pass(2, 500);
+    assert_eq!(story.automatic.due(), Some(at(&story, 4_000)));
+    story.pass(21, 500);
+    assert_eq!(story.automatic.due(), None);
+    assert_eq!(story.until(), Some(24));
+    assert!(!story.automatic.is_due(at(&story, 23_500)));
+    assert!(story.automatic.is_due(at(&story, 23_960)));
 }
