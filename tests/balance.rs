@@ -204,3 +204,32 @@ fn when_no_endpoint_is_up_all_are_tried_and_the_log_says_so_once() {
     assert_eq!(panics(), 1);
     drop(back);
 }
+
+#[test]
+fn with_a_panic_percent_of_0_what_is_ejected_gets_nothing_either() {
+    let upstream = Upstream::serving(|request| match &*request.target {
+        "/healthz" => answer(200, ""),
+        _ => answer(503, ""),
+    });
+    let keys = "health = { path = \"/healthz\", interval = \"60s\", panic_percent = 0 }\n\
+                outlier = { consecutive_failures = 2, max_ejected_percent = 100 }";
+    let gateway = Gateway::start(&config(&[&upstream], keys));
+    for _ in 0..2 {
+        assert!(gateway.get("/").is_from_upstream());
+    }
+    assert_refusal(&gateway.get("/"), 503, "no_endpoint");
+}
+
+#[test]
+fn with_a_panic_percent_of_0_a_connection_that_failed_is_tried_again() {
+    let gone = Upstream::serving(|_| answer(200, ""));
+    let keys = "health = { path = \"/healthz\", interval = \"60s\", panic_percent = 0 }";
+    let gateway = Gateway::start(&config(&[&gone], keys));
+    wait_for("its check", || {
+        gone.heads() > 0 && gone.open_connections() == 0
+    });
+    gone.stop();
+    for _ in 0..3 {
+        assert_refusal(&gateway.get("/"), 502, "connect_failed");
+    }
+}

@@ -254,3 +254,27 @@ fn an_endpoint_that_does_not_answer_its_checks_in_time_is_unhealthy() {
         assert_eq!(gateway.get("/").text(), "good");
     }
 }
+
+#[test]
+fn with_a_panic_percent_of_0_a_sick_endpoint_gets_nothing() {
+    let keys = HEALTH.replace(" }", ", panic_percent = 0 }");
+    let patients = [Patient::start("a"), Patient::start("b")];
+    for count in [1, 2] {
+        let sick: Vec<&Patient> = patients[..count].iter().collect();
+        sick.iter().for_each(|patient| patient.set_well(true));
+        let gateway = Gateway::start(&config(&sick, &keys));
+        wait_for("requests to pass", || gateway.get("/").status == 200);
+        sick.iter().for_each(|patient| patient.set_well(false));
+        wait_for("all to be out", || {
+            sick.iter().all(|one| down(&gateway, one) == "unhealthy")
+        });
+        let before: usize = sick.iter().map(|patient| patient.requests()).sum();
+        let refused = gateway.get("/");
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.json()["reason"], "no_endpoint");
+        let after: usize = sick.iter().map(|patient| patient.requests()).sum();
+        assert_eq!(after, before);
+        sick[0].set_well(true);
+        wait_for("requests to pass again", || gateway.get("/").status == 200);
+    }
+}

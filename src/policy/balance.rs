@@ -16,7 +16,8 @@
 //!
 //! An endpoint that was tried is not tried again while another is up. When fewer than a share is
 //! up all are taken for up (panic): what is left would fall to the load, and checks that fail
-//! everywhere tell more about the checks.
+//! everywhere tell more about the checks. A share of 0 is never undercut: what is out gets nothing,
+//! and without an endpoint that is up there is none (as in Envoy, whose panic mode is off at 0 %).
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use super::share::Share;
 pub struct BalanceSpec {
     /// By what.
     pub method: Method,
-    /// Below this share up, health is ignored.
+    /// Below this share up, health is ignored; at [`Share::NONE`] never.
     pub panic: Share,
     /// Over how long an endpoint that came back takes its part; zero is at once.
     pub slow_start: Duration,
@@ -56,6 +57,25 @@ impl Default for BalanceSpec {
             method: Method::default(),
             panic: Share::from_percent(50.0).unwrap_or(Share::NONE),
             slow_start: DEFAULT_SLOW_START,
+        }
+    }
+}
+
+/// Whether health is ever ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panics {
+    /// When fewer than the share are up.
+    Below,
+    /// The share is 0.
+    Never,
+}
+
+impl BalanceSpec {
+    /// Whether health is ever ignored.
+    pub fn panics(&self) -> Panics {
+        match self.panic == Share::NONE {
+            true => Panics::Never,
+            false => Panics::Below,
         }
     }
 }
@@ -92,6 +112,8 @@ pub enum Place {
         /// When it came back or joined, if it ever did.
         since: Option<Duration>,
     },
+    /// It could not be connected to a moment ago: others are preferred.
+    Resting,
     /// Others are chosen.
     Down,
 }
@@ -134,7 +156,7 @@ pub struct Draw<'a> {
 /// Which endpoint takes the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The one at this place, which is up.
+    /// The one at this place, which is up, or would be but for its rest where all rest.
     Up(usize),
     /// The one at this place, although so few are up that it may not be.
     Panic(usize),
@@ -226,9 +248,10 @@ impl Set {
 pub fn choose<C: Candidate>(spec: &BalanceSpec, endpoints: &[C], draw: &Draw<'_>) -> Choice {
     // Most upstreams have one.
     if let [only] = endpoints {
-        return match only.place(draw.now) {
-            Place::Up { .. } => Choice::Up(0),
-            Place::Down => Choice::Panic(0),
+        return match (only.place(draw.now), spec.panics()) {
+            (Place::Up { .. }, _) | (Place::Resting, Panics::Never) => Choice::Up(0),
+            (Place::Resting | Place::Down, Panics::Below) => Choice::Panic(0),
+            (Place::Down, Panics::Never) => Choice::None,
         };
     }
     let count = endpoints.len().min(MOST_ENDPOINTS);
@@ -242,14 +265,14 @@ pub fn choose<C: Candidate>(spec: &BalanceSpec, endpoints: &[C], draw: &Draw<'_>
                     slow.add(place);
                 }
             }
-            Place::Down => {}
+            Place::Resting | Place::Down => {}
         }
     }
-    let all = || Set::all(count);
-    let (set, found): (Set, fn(usize) -> Choice) = match up.count {
-        0 => (all(), Choice::Panic),
-        _ if (up.count as f64) < count as f64 * spec.panic.fraction() => (all(), Choice::Panic),
-        _ => (up, Choice::Up),
+    let few = (up.count as f64) < count as f64 * spec.panic.fraction();
+    let (set, found): (Set, fn(usize) -> Choice) = match spec.panics() {
+        Panics::Below if few || up.count == 0 => (Set::all(count), Choice::Panic),
+        Panics::Never if up.count == 0 => (resting(&endpoints[..count], draw.now), Choice::Up),
+        Panics::Below | Panics::Never => (up, Choice::Up),
     };
     let set = untried(set, endpoints, draw.tried);
     let mut chooser = Chooser {
@@ -262,6 +285,18 @@ pub fn choose<C: Candidate>(spec: &BalanceSpec, endpoints: &[C], draw: &Draw<'_>
         Some(place) => found(place),
         None => Choice::None,
     }
+}
+
+/// Those of which no more is known than that they could not be connected to.
+fn resting<C: Candidate>(endpoints: &[C], now: Duration) -> Set {
+    let mut set = Set::EMPTY;
+    for (place, endpoint) in endpoints.iter().enumerate() {
+        match endpoint.place(now) {
+            Place::Resting => set.add(place),
+            Place::Up { .. } | Place::Down => {}
+        }
+    }
+    set
 }
 
 /// The set without those that were tried, unless that leaves none.

@@ -126,9 +126,6 @@ impl Candidate for EndpointState {
         {
             return Place::Up { since: None };
         }
-        if resting_until != 0 && resting_until > now.as_millis() as u64 {
-            return Place::Down;
-        }
         let checked = match self.health.condition() {
             Condition::Unhealthy => return Place::Down,
             Condition::Unchecked => None,
@@ -138,6 +135,9 @@ impl Candidate for EndpointState {
             Standing::Out { .. } => return Place::Down,
             Standing::In { since } => since,
         };
+        if resting_until != 0 && resting_until > now.as_millis() as u64 {
+            return Place::Resting;
+        }
         Place::Up {
             since: self.joined.max(checked).max(ejected),
         }
@@ -206,10 +206,12 @@ mod tests {
         let up = |since| Place::Up { since };
         assert_eq!(endpoint.place(at(1)), up(None));
         endpoint.rest(at(3));
-        assert_eq!(endpoint.place(at(2)), Place::Down);
+        assert_eq!(endpoint.place(at(2)), Place::Resting);
         assert_eq!(endpoint.trouble(at(2)), Some(Trouble::Resting));
         assert_eq!(endpoint.place(at(3)), up(None));
         endpoint.health.record(&checks, Check::Failed, at(4));
+        assert_eq!(endpoint.place(at(4)), Place::Down);
+        endpoint.rest(at(5));
         assert_eq!(endpoint.place(at(4)), Place::Down);
         assert_eq!(endpoint.trouble(at(4)), Some(Trouble::Unhealthy));
         endpoint.health.record(&checks, Check::Passed, at(5));

@@ -118,8 +118,6 @@ pub enum RateVerdict {
     Passed {
         /// Requests that its key has left at once: `r` of the `RateLimit` header.
         remaining: u32,
-        /// Until it has one more, if others of its key wait: `t` of `RateLimit`.
-        reset: Duration,
     },
     /// It is not, and was not charged. `r` is 0.
     Limited {
@@ -204,8 +202,6 @@ impl RateLimit {
         match charge {
             Charge::Passed { debt } => RateVerdict::Passed {
                 remaining: ((burst - debt) / UNIT) as u32,
-                // Up to the next whole request that is not there yet.
-                reset: self.pace.time_for((debt - 1) % UNIT + 1),
             },
             Charge::Limited { missing, own } => RateVerdict::Limited {
                 retry_after: self.pace.time_for(missing),

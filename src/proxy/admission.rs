@@ -176,17 +176,11 @@ fn within_rate(
             }
             exchange.metrics().limited(Enforced::Yes);
             Err(Refusal {
-                retry_after: whole_seconds(retry_after),
+                retry_after,
                 ..Reason::RateLimited.into()
             })
         }
     }
-}
-
-/// Rounded up: nobody is told to come back too early.
-fn whole_seconds(wait: Duration) -> Duration {
-    let more = u64::from(wait.subsec_nanos() > 0);
-    Duration::from_secs(wait.as_secs().saturating_add(more).max(1))
 }
 
 #[cold]
@@ -260,16 +254,4 @@ fn first<G: Deref<Target = Gate> + Unpin>(
         return Poll::Ready(Woken::Changed);
     }
     timer.poll(cx).map(|()| Woken::TimedOut)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
-        let told = |millis| whole_seconds(Duration::from_millis(millis)).as_secs();
-        assert_eq!([0, 1, 999, 1000, 1001].map(told), [1, 1, 1, 1, 2]);
-        assert_eq!(whole_seconds(Duration::MAX).as_secs(), u64::MAX);
-    }
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::displaced::Displaced;
 use super::examine::Facts;
 use super::exchange::Exchange;
+use super::hop;
 use super::peer::Peer;
 use crate::config::HeaderEdits;
 use crate::snapshot::{Branch, Route};
@@ -52,8 +53,7 @@ pub(crate) fn client_ip(headers: &HeaderMap, peer: &Peer, trusted: &[IpNet]) -> 
     // Hop by hop: what a client put into the line that its proxy appends to may be no text, and
     // must not hide the hop beside it.
     for hop in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
-        let hop = std::str::from_utf8(hop).unwrap_or_default();
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else {
+        let Some(ip) = hop::address(hop) else {
             return nearest;
         };
         nearest = ip.to_canonical();
@@ -334,6 +334,10 @@ mod tests {
         assert_eq!(
             ip(&[("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.2")]),
             "1.2.3.4"
+        );
+        assert_eq!(
+            ip(&[("x-forwarded-for", "[2001:db8::1]:443, 10.0.0.2:80")]),
+            "2001:db8::1"
         );
         assert_eq!(
             ip(&[

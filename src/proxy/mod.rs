@@ -16,6 +16,7 @@ mod forward;
 mod gateway;
 mod handle;
 mod headers;
+mod hop;
 mod learn;
 mod observe;
 mod peer;

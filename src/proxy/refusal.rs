@@ -98,7 +98,7 @@ impl Refusal {
         }
         let route = exchange.view.snapshot.route(exchange.route?);
         let policy = route.rate.as_ref()?.policy.clone();
-        let wait = self.retry_after.as_secs();
+        let wait = whole_seconds(self.retry_after);
         let limit = format!("\"{}\";r=0;t={wait}", route.spec.name);
         Some((policy, HeaderValue::try_from(limit).ok()?))
     }
@@ -188,10 +188,18 @@ fn allow(methods: &[Method]) -> HeaderValue {
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Seconds from `base` to twice that, so that clients do not come back together.
+/// Seconds from `base` to twice that, each as likely, so that clients do not come back together.
+/// `random` is in [0, 1).
 fn retry_after(base: Duration, random: f64) -> HeaderValue {
-    let seconds = base.as_secs_f64() * (1.0 + random);
-    HeaderValue::from(seconds.ceil().max(1.0) as u64)
+    let base = whole_seconds(base);
+    let more = (random * (base as f64 + 1.0)) as u64;
+    HeaderValue::from(base.saturating_add(more))
+}
+
+/// Rounded up: nobody is told to come back too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    let more = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(more).max(1)
 }
 
 #[cfg(test)]
@@ -203,7 +211,33 @@ mod tests {
         let base = Duration::from_secs(10);
         assert_eq!(retry_after(base, 0.0), "10");
         assert_eq!(retry_after(base, 0.999), "20");
-        assert_eq!(retry_after(Duration::ZERO, 0.5), "1");
+        assert_eq!(retry_after(Duration::ZERO, 0.0), "1");
+        assert_eq!(
+            retry_after(Duration::MAX, 0.5),
+            u64::MAX.to_string().as_str()
+        );
+    }
+
+    #[test]
+    fn every_second_of_the_jitter_is_as_likely() {
+        for (millis, base) in [(300, 1), (1_000, 1), (1_001, 2), (2_000, 2), (10_000, 10)] {
+            let values = base + 1;
+            let mut counts = vec![0; values];
+            for draw in 0..values * 100 {
+                let random = (draw as f64 + 0.5) / (values * 100) as f64;
+                let told = retry_after(Duration::from_millis(millis), random);
+                let told: usize = told.to_str().unwrap().parse().unwrap();
+                counts[told - base] += 1;
+            }
+            assert_eq!(counts, vec![100; values], "{millis} ms");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+        let told = |millis| whole_seconds(Duration::from_millis(millis));
+        assert_eq!([0, 1, 999, 1000, 1001].map(told), [1, 1, 1, 1, 2]);
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::endpoints::{Endpoint, Upstream};
-use crate::policy::balance::{self, Choice, Draw, Method, Tried};
+use crate::policy::balance::{self, Choice, Draw, Method, Panics, Tried};
 use crate::policy::outcome::Outcome;
 use crate::policy::outlier::Ejection;
 use crate::vocab::Clock;
@@ -27,12 +27,14 @@ pub struct Aim<'a> {
 
 impl Client {
     /// The endpoint that takes an attempt: one that is up and was not tried, if there is one.
-    /// `None` when the upstream has no endpoint at all.
+    /// `None` when the upstream has no endpoint at all, or none that is up and health is never
+    /// ignored.
     pub fn choose(&self, upstream: &Upstream, aim: &Aim<'_>) -> Option<Arc<Endpoint>> {
         let endpoints = upstream.endpoints();
-        let key = match (upstream.spec.balance.method, endpoints.as_slice()) {
+        let spec = &upstream.spec.balance;
+        let key = match (spec.method, endpoints.as_slice()) {
             (_, []) => return None,
-            (_, [only]) => return Some(Arc::clone(only)),
+            (_, [only]) if spec.panics() == Panics::Below => return Some(Arc::clone(only)),
             (Method::RoundRobin, [first, ..]) => self.pool().next_turn(first.slot) as u64,
             (Method::Hash, _) => aim.hash,
             (Method::LeastRequest, _) => 0,
@@ -43,7 +45,7 @@ impl Client {
             key,
             random: aim.random,
         };
-        match balance::choose(&upstream.spec.balance, &endpoints, &draw) {
+        match balance::choose(spec, &endpoints, &draw) {
             Choice::Up(index) => endpoints.get(index).cloned(),
             Choice::Panic(index) => {
                 upstream.panic.tell(&upstream.spec.name, draw.now);

@@ -194,7 +194,7 @@ impl Endpoint {
     pub fn is_up(&self, now: Duration) -> bool {
         match self.state.place(now) {
             Place::Up { .. } => true,
-            Place::Down => false,
+            Place::Resting | Place::Down => false,
         }
     }
 

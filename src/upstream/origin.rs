@@ -189,7 +189,7 @@ mod tests {
     fn joined(origin: &Origin) -> Vec<Option<Duration>> {
         let since = |endpoint: &Arc<Endpoint>| match endpoint.state.place(at(100)) {
             Place::Up { since } => since,
-            Place::Down => panic!("it is up"),
+            Place::Resting | Place::Down => panic!("it is up"),
         };
         origin.endpoints().iter().map(since).collect()
     }

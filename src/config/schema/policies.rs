@@ -352,7 +352,7 @@ static HEALTH_KEYS: Shape = Shape {
         doc(
             "panic_percent",
             Number(0, 100),
-            "With fewer of the endpoints up than this share, all are used as if they were up.",
+            "With fewer of the endpoints up than this share, all are used as if they were up; 0 is never.",
         )
         .or("50"),
     ],

@@ -195,11 +195,22 @@ fn below_the_share_up_health_is_ignored() {
         ..spec
     };
     assert_eq!(counts(&never, &less, 100), [100, 0, 0, 0]);
-    assert!(
-        counts(&never, &some(&[down; 2]), 100)
-            .iter()
-            .all(|count| *count > 20)
-    );
+}
+
+#[test]
+fn with_a_share_of_none_health_is_never_ignored() {
+    let never = BalanceSpec {
+        panic: Share::NONE,
+        ..spec(Method::LeastRequest)
+    };
+    let (rests, down) = (Place::Resting, Place::Down);
+    let choice = |places: &[Place]| pick(&never, &some(places), &Tried::default(), 1);
+    assert_eq!(choice(&[down]), Choice::None);
+    assert_eq!(choice(&[down, down]), Choice::None);
+    // A connection that could not be made is no verdict.
+    assert_eq!(choice(&[rests]), Choice::Up(0));
+    assert_eq!(choice(&[down, rests]), Choice::Up(1));
+    assert_eq!(choice(&[rests, UP]), Choice::Up(1));
 }
 
 #[test]
@@ -220,6 +231,7 @@ fn any_place() -> impl Strategy<Value = Place> {
     prop_oneof![
         3 => Just(UP),
         1 => (0_u64..20).prop_map(|s| Place::Up { since: Some(NOW - Duration::from_secs(s)) }),
+        1 => Just(Place::Resting),
         2 => Just(Place::Down),
     ]
 }
@@ -248,18 +260,22 @@ proptest! {
             panic: Share::from_percent(f64::from(panic)).unwrap(),
             ..spec(method)
         };
-        let up: Vec<usize> = (0..places.len()).filter(|at| places[*at] != Place::Down).collect();
-        let panics = up.is_empty() || up.len() * 100 < places.len() * panic as usize;
-        let base = match panics {
-            true => (0..places.len()).collect(),
-            false => up,
+        let all = 0..places.len();
+        let is_up = |at: &usize| matches!(places[*at], Place::Up { .. });
+        let up: Vec<usize> = all.clone().filter(is_up).collect();
+        let few = up.is_empty() || up.len() * 100 < places.len() * panic as usize;
+        let panics = panic > 0 && few;
+        let base: Vec<usize> = match (panics, up.is_empty()) {
+            (true, _) => all.collect(),
+            (false, true) => all.filter(|at| places[*at] == Place::Resting).collect(),
+            (false, false) => up,
         };
         let fresh: Vec<usize> = base.iter().copied().filter(|at| !tries.contains(at)).collect();
         let allowed = if fresh.is_empty() { base } else { fresh };
         match pick(&spec, &endpoints, &tried, number) {
             Choice::Up(place) => prop_assert!(!panics && allowed.contains(&place)),
             Choice::Panic(place) => prop_assert!(panics && allowed.contains(&place)),
-            Choice::None => prop_assert!(false, "there are endpoints"),
+            Choice::None => prop_assert!(allowed.is_empty(), "there are endpoints"),
         }
     }
 }

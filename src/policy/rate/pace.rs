@@ -26,8 +26,6 @@ pub(super) struct Pace {
     /// Units for each nanosecond, as a fraction of 2^60; rounded up, so that a request that comes
     /// on time is not early. That adds up to one unit in 36 years.
     speed: u64,
-    /// Nanoseconds for each unit.
-    unit: f64,
     /// Largest distance of a TAT from the clock.
     pub(super) burst: u64,
 }
@@ -48,7 +46,6 @@ impl Pace {
             origin: now,
             start,
             speed: speed as u64,
-            unit: (1_u64 << PLACES) as f64 / speed as f64,
             burst,
         }
     }
@@ -59,10 +56,11 @@ impl Pace {
         self.start + ((u128::from(passed) * u128::from(self.speed)) >> PLACES) as u64
     }
 
-    /// How long until the clock has gone that far; up to one unit more.
+    /// In how long the clock goes that far, wherever it stands between two units: the least whole
+    /// nanoseconds, so that what is a whole second is told as that.
     pub(super) fn time_for(&self, units: u64) -> Duration {
-        // A float is exact to a nanosecond for 13 days; one more for the rounding of the product.
-        Duration::from_nanos((units as f64 * self.unit).ceil() as u64 + 1)
+        let nanos = (u128::from(units) << PLACES).div_ceil(u128::from(self.speed));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
@@ -95,6 +93,19 @@ mod tests {
     }
 
     #[test]
+    fn the_time_for_a_request_is_never_longer_than_its_part_of_the_period() {
+        for period in ["s", "m", "h"] {
+            for count in (1..=100).chain([999, 12_345, Rate::MOST]) {
+                let rate = rate(&format!("{count}/{period}"));
+                let pace = Pace::compile(rate, 1, None, Duration::ZERO);
+                let most = rate.period().as_nanos().div_ceil(u128::from(count));
+                let time = pace.time_for(UNIT).as_nanos();
+                assert!(time <= most, "{time} ns of {most} for {count}/{period}");
+            }
+        }
+    }
+
+    #[test]
     fn time_before_its_start_is_its_start() {
         let pace = Pace::compile(rate("1/s"), 1, None, Duration::from_secs(9));
         assert_eq!(pace.at(Duration::ZERO), 0);
@@ -122,8 +133,10 @@ mod tests {
         ) {
             let pace = Pace::compile(rate(&format!("{count}/{period}")), 1, None, Duration::ZERO);
             let now = Duration::from_millis(passed % 10_000_000_000);
-            prop_assume!(pace.time_for(units) < Duration::from_secs(86_400 * 13));
-            prop_assert!(pace.at(now + pace.time_for(units)) >= pace.at(now) + units);
+            let time = pace.time_for(units);
+            prop_assert!(pace.at(now + time) >= pace.at(now) + units);
+            let early = time - Duration::from_nanos(1);
+            prop_assert!(pace.at(early) < units);
         }
     }
 }
