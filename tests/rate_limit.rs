@@ -137,6 +137,28 @@ fn a_reload_keeps_what_was_used() {
 }
 
 #[test]
+fn a_limit_that_is_taken_out_and_put_back_forgives_nobody() {
+    let upstream = Upstream::echo();
+    let keys = "rate_limit = { rate = \"1/h\", burst = 2, key = \"client-ip\" }";
+    let (with, without) = (limited(&upstream, keys), limited(&upstream, ""));
+    let gateway = Gateway::start(&with);
+    assert_eq!(statuses(&gateway, get("/"), 3), [200, 200, 429]);
+    reload(&gateway, &without);
+    assert_eq!(statuses(&gateway, get("/"), 2), [200, 200]);
+    // Another reload in between.
+    reload(&gateway, &limited(&upstream, "timeout = \"9s\""));
+    reload(&gateway, &with);
+    assert_eq!(statuses(&gateway, get("/"), 1), [429]);
+    // A route that was gone begins anew.
+    reload(
+        &gateway,
+        &without.clone().without_route("any").respond("b", "/b", ""),
+    );
+    reload(&gateway, &with);
+    assert_eq!(statuses(&gateway, get("/"), 3), [200, 200, 429]);
+}
+
+#[test]
 fn each_client_has_a_limit_of_its_own_behind_a_trusted_proxy() {
     let upstream = Upstream::echo();
     let keys = "rate_limit = { rate = \"1/h\", burst = 1, key = \"client-ip\" }";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::RepeatBudget;
 use super::branch::Branch;
-use super::state::{RouteRate, RouteState};
+use super::state::{FormerRate, RouteRate, RouteState};
 use crate::config::{RouteSettings, Settings, Target};
 use crate::matching::Matcher;
 use crate::policy::rules::Subject;
@@ -41,6 +41,8 @@ pub struct Route {
     pub observer: Option<Arc<Observer>>,
     /// How often it may be called; `None`: as often as anybody likes.
     pub rate: Option<RouteRate>,
+    /// The limit it had before, while it has none and that could still matter.
+    pub(super) former_rate: Option<Box<FormerRate>>,
     /// What is known of its requests; shared likewise.
     pub state: Arc<RouteState>,
     /// How many of the requests that its clients send again may go on; `None`: all of them.
@@ -88,10 +90,15 @@ impl RouteTable {
             let before = known.get(&*spec.name).copied();
             let observer = observer(spec, settings.server.workers, before);
             let route = compile_route(RouteId(index as u32), spec, before, &upstreams);
-            let rate = RouteRate::compile(spec, before.and_then(|b| b.rate.as_ref()), now);
+            let rate = RouteRate::compile(spec, before, now);
+            let former_rate = match &rate {
+                Some(_) => None,
+                None => FormerRate::of(before, now),
+            };
             Route {
                 observer,
                 rate,
+                former_rate,
                 ..route
             }
         });
@@ -187,6 +194,7 @@ fn compile_route(
         metrics,
         observer: None,
         rate: None,
+        former_rate: None,
         state: before.map_or_else(
             || Arc::new(RouteState::new(spec)),
             |route| Arc::clone(&route.state),

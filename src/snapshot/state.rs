@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::Route;
 use crate::config::RouteSettings;
 use crate::policy::concurrency::{ConcurrencySpec, Gate};
 use crate::policy::rate::RateLimit;
@@ -84,11 +85,11 @@ pub struct RouteRate {
 impl RouteRate {
     pub(super) fn compile(
         spec: &RouteSettings,
-        before: Option<&RouteRate>,
+        before: Option<&Route>,
         now: Duration,
     ) -> Option<RouteRate> {
         let wanted = spec.rate_limit.as_ref()?;
-        let before = before.map(|before| &before.limit);
+        let before = before.and_then(last_limit);
         let limit = match before.filter(|before| before.spec() == wanted) {
             Some(same) => same.clone(),
             None => RateLimit::compile(wanted, before, now),
@@ -101,6 +102,36 @@ impl RouteRate {
             policy: HeaderValue::try_from(text)
                 .unwrap_or_else(|_| HeaderValue::from_static("\"route\"")),
         })
+    }
+}
+
+fn last_limit(route: &Route) -> Option<&RateLimit> {
+    let former = || route.former_rate.as_deref().map(|former| &former.limit);
+    route.rate.as_ref().map(|rate| &rate.limit).or_else(former)
+}
+
+/// The rate limit that a route had: whoever takes it out and puts it back forgives nobody.
+#[derive(Clone, Debug)]
+pub(super) struct FormerRate {
+    limit: RateLimit,
+    /// When all that was used has been earned back. Only then is its memory let go, by the next
+    /// reload.
+    until: Duration,
+}
+
+impl FormerRate {
+    /// Of a route that has none now.
+    pub(super) fn of(before: Option<&Route>, now: Duration) -> Option<Box<FormerRate>> {
+        let before = before?;
+        if let Some(rate) = &before.rate {
+            let window = Duration::from_secs(rate.limit.policy().window);
+            return Some(Box::new(FormerRate {
+                limit: rate.limit.clone(),
+                until: now + window,
+            }));
+        }
+        let former = before.former_rate.clone();
+        former.filter(|former| now < former.until)
     }
 }
 
