@@ -12,7 +12,7 @@ use super::report::{Complaint, Report};
 use super::routes;
 use super::server::{admin, server, telemetry};
 use super::settings::Settings;
-use super::tree::{self, Node, Place};
+use super::tree::{self, Node, Place, Table};
 use super::upstreams::upstreams;
 use crate::vocab::Clock;
 
@@ -53,11 +53,7 @@ pub fn load(files: &[SourceFile], environment: &Environment) -> Result<Loaded, V
 /// The same for a report that goes on after errors.
 pub(crate) fn examine(files: &[SourceFile], environment: &Environment) -> Examined {
     let report = Report::new(files);
-    let trees = files
-        .iter()
-        .enumerate()
-        .map(|(index, file)| tree::read(index, file, environment, &report));
-    let root = merge(trees.collect(), &report);
+    let root = merged((files, environment), &report);
     let at = (Path::ROOT, Place::default());
     let settings = settings(&Cursor::open(&root, keys::ROOT, at, &report), environment);
     let (errors, mut warnings) = report.finish();
@@ -77,6 +73,18 @@ pub(crate) fn examine(files: &[SourceFile], environment: &Environment) -> Examin
     }
 }
 
+/// All files as one tree.
+fn merged<'t>(
+    (files, environment): (&'t [SourceFile], &Environment),
+    report: &Report<'_>,
+) -> Table<'t> {
+    let trees = files
+        .iter()
+        .enumerate()
+        .map(|(index, file)| tree::read(index, file, environment, report));
+    merge(trees.collect(), report)
+}
+
 /// A warning about a directory of the journal, where it is written: what is wrong with it shows
 /// a look at the disk, which reading a configuration does not take.
 pub(crate) fn warn_of_journal(
@@ -85,11 +93,7 @@ pub(crate) fn warn_of_journal(
     (message, hint): (String, &str),
 ) -> Option<Problem> {
     let report = Report::new(files);
-    let trees = files
-        .iter()
-        .enumerate()
-        .map(|(index, file)| tree::read(index, file, environment, &report));
-    let root = merge(trees.collect(), &report);
+    let root = merged((files, environment), &report);
     // Its errors were reported when it was read for the first time.
     let unheard = Report::new(files);
     let root = Cursor::open(&root, keys::ROOT, (Path::ROOT, Place::default()), &unheard);

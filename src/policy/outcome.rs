@@ -73,7 +73,8 @@ impl Failure {
             .find(|failure| failure.as_str() == name)
     }
 
-    fn of_status(status: u16) -> Option<Failure> {
+    /// The failure that a status is.
+    pub(super) fn of_status(status: u16) -> Option<Failure> {
         match status {
             500 => Some(Failure::InternalError),
             501 => Some(Failure::NotImplemented),
@@ -84,7 +85,8 @@ impl Failure {
         }
     }
 
-    fn of_reason(reason: Reason) -> Option<Failure> {
+    /// The failure of an attempt without a usable answer, by the reason the client gets.
+    pub(super) fn of_reason(reason: Reason) -> Option<Failure> {
         match reason {
             Reason::ConnectFailed => Some(Failure::Connect),
             Reason::UpstreamReset | Reason::UpstreamInvalid => Some(Failure::Reset),
@@ -164,27 +166,9 @@ impl Failures {
 impl Outcome {
     /// What an attempt without a usable answer says, by the reason the client gets.
     pub fn of_reason(reason: Reason) -> Outcome {
-        match reason {
-            Reason::ConnectFailed
-            | Reason::UpstreamReset
-            | Reason::UpstreamInvalid
-            | Reason::UpstreamTimeout => Outcome::Failure,
-            Reason::NoRoute
-            | Reason::MethodNotAllowed
-            | Reason::BadRequest
-            | Reason::HeadTooLarge
-            | Reason::BodyTooLarge
-            | Reason::RequestTimeout
-            | Reason::UpgradeRefused
-            | Reason::RateLimited
-            | Reason::Overloaded
-            | Reason::TooManyConnections
-            | Reason::NoEndpoint
-            | Reason::BreakerOpen
-            | Reason::ArchiveUnavailable
-            | Reason::Killed
-            | Reason::Loop
-            | Reason::Internal => Outcome::Unknown,
+        match Failure::of_reason(reason) {
+            Some(_) => Outcome::Failure,
+            None => Outcome::Unknown,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::budget::{BudgetVerdict, RetryBudget, RetryBudgetSpec};
+use super::outcome::Failure;
 use crate::vocab::Reason;
 
 /// A failure that may be listed in `on`.
@@ -61,40 +62,29 @@ impl Trigger {
             .find(|trigger| trigger.as_str() == name)
     }
 
+    fn of(failure: Failure) -> Option<Trigger> {
+        match failure {
+            Failure::Connect => Some(Trigger::Connect),
+            Failure::Reset => Some(Trigger::Reset),
+            Failure::Timeout => Some(Trigger::Timeout),
+            Failure::BadGateway => Some(Trigger::BadGateway),
+            Failure::Unavailable => Some(Trigger::Unavailable),
+            Failure::GatewayTimeout => Some(Trigger::GatewayTimeout),
+            Failure::InternalError | Failure::NotImplemented => None,
+        }
+    }
+
     /// The trigger that a status is.
     pub fn of_status(status: u16) -> Option<Trigger> {
-        match status {
-            502 => Some(Trigger::BadGateway),
-            503 => Some(Trigger::Unavailable),
-            504 => Some(Trigger::GatewayTimeout),
-            _ => None,
-        }
+        Trigger::of(Failure::of_status(status)?)
     }
 
     /// The trigger of an attempt without a usable answer, by the reason the client would get. An
     /// answer that is not HTTP is none: the upstream has most likely acted on the request.
     pub fn of_reason(reason: Reason) -> Option<Trigger> {
         match reason {
-            Reason::ConnectFailed => Some(Trigger::Connect),
-            Reason::UpstreamReset => Some(Trigger::Reset),
-            Reason::UpstreamTimeout => Some(Trigger::Timeout),
-            Reason::UpstreamInvalid
-            | Reason::NoRoute
-            | Reason::MethodNotAllowed
-            | Reason::BadRequest
-            | Reason::HeadTooLarge
-            | Reason::BodyTooLarge
-            | Reason::RequestTimeout
-            | Reason::UpgradeRefused
-            | Reason::RateLimited
-            | Reason::Overloaded
-            | Reason::TooManyConnections
-            | Reason::NoEndpoint
-            | Reason::BreakerOpen
-            | Reason::ArchiveUnavailable
-            | Reason::Killed
-            | Reason::Loop
-            | Reason::Internal => None,
+            Reason::UpstreamInvalid => None,
+            reason => Trigger::of(Failure::of_reason(reason)?),
         }
     }
 }
