@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,6 +23,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 pub struct Gateway {
     child: Child,
     log: Log,
+    collector: JoinHandle<()>,
     directory: TempDir,
     config: PathBuf,
     /// Where clients connect.
@@ -72,11 +74,12 @@ impl Gateway {
         let stderr = child.stderr.take().expect("a pipe");
         let log = Log::default();
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || collect(stderr, &lines));
+        let collector = std::thread::spawn(move || collect(stderr, &lines));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Gateway {
             child,
             log,
+            collector,
             directory,
             config,
             client: nowhere,
@@ -198,7 +201,7 @@ impl Gateway {
         assert!(status.expect("a shell").success(), "{kill}");
     }
 
-    /// Waits until the process has ended, and gives its exit code.
+    /// Waits until the process has ended and its log was read to the end; gives its exit code.
     pub fn wait_exit(&mut self) -> Option<i32> {
         let mut code = None;
         wait_for("the gateway to exit", || {
@@ -206,6 +209,7 @@ impl Gateway {
             code = status.and_then(|status| status.code());
             status.is_some()
         });
+        wait_for("the end of the log", || self.collector.is_finished());
         code
     }
 }
