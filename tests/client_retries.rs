@@ -1,37 +1,17 @@
 //! Requests that clients send again are counted, on every route. What holds them to a budget is in
 //! `client_retry_budget.rs`.
 
+mod repeated_support;
 #[path = "../benches/setup/mod.rs"]
 mod setup;
 mod support;
 
 use std::sync::Arc;
 
+use repeated_support::*;
 use seawall::proxy::{Worker, serve};
 use seawall::upstream::RequestBody;
 use support::*;
-
-const TOTAL: &str = "seawall_client_retries_total";
-
-fn route(upstream: &Upstream, keys: &str) -> Config {
-    let keys = format!("path = \"/{{*rest}}\"\nupstream = \"u\"\n{keys}");
-    Config::new()
-        .upstream("u", upstream)
-        .server("trusted_proxies", "[\"127.0.0.1\"]")
-        .route("a", &keys)
-}
-
-fn send(client: &mut Client, target: &str, (from, body): (u8, &str)) -> Response {
-    client.ask(format!(
-        "POST {target} HTTP/1.1\r\nhost: t\r\nx-forwarded-for: 192.0.2.{from}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    ))
-}
-
-fn counted(gateway: &Gateway) -> f64 {
-    gateway.metrics().one(TOTAL, &[("route", "a")])
-}
 
 #[test]
 fn the_same_client_method_target_and_body_again_is_a_retry_and_nothing_else_is() {

@@ -1,34 +1,14 @@
 //! `client_retry_budget`: requests that clients send again are held to a share of the others.
 
+mod repeated_support;
 mod support;
 
+use repeated_support::*;
 use support::*;
-
-const TOTAL: &str = "seawall_client_retries_total";
-
-fn route(upstream: &Upstream, keys: &str) -> Config {
-    let keys = format!("path = \"/{{*rest}}\"\nupstream = \"u\"\n{keys}");
-    Config::new()
-        .upstream("u", upstream)
-        .server("trusted_proxies", "[\"127.0.0.1\"]")
-        .route("a", &keys)
-}
 
 /// A budget that is nothing but its reserve: one a second of the ten seconds of its window.
 const NONE: &str = "client_retry_budget = { percent = 0 }\nkill_switch = { mode = \"reject\" }";
 const RESERVE: usize = 10;
-
-fn send(client: &mut Client, target: &str, (from, body): (u8, &str)) -> Response {
-    client.ask(format!(
-        "POST {target} HTTP/1.1\r\nhost: t\r\nx-forwarded-for: 192.0.2.{from}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    ))
-}
-
-fn counted(gateway: &Gateway) -> f64 {
-    gateway.metrics().one(TOTAL, &[("route", "a")])
-}
 
 #[test]
 fn the_access_log_tells_whether_a_switch_or_the_budget_took_a_request() {
